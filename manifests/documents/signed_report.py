@@ -165,11 +165,12 @@ def check_report(report: Report, what: str) -> None:
 def _check_health(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:
     """Check that every result is of the generation that runs, with its time exactly when somebody looked."""
     running = report.install.release.generation if report.install.release else None
-    for i, one in enumerate(report.health):
-        if one.generation != running:
-            raise refuse(f"a probe was measured on generation {one.generation}, {running or 'nothing'} runs", f"health[{i}]")
-        observed = one.state != "not-observed"
-        if (one.measured is not None, one.at is not None) != (observed, observed):
+    for i, health in enumerate(report.health):
+        if health.generation != running:
+            problem = f"a probe was measured on generation {health.generation}, {running or 'nothing'} runs"
+            raise refuse(problem, f"health[{i}]")
+        observed = health.state != "not-observed"
+        if (health.measured is not None, health.at is not None) != (observed, observed):
             raise refuse("`measured` and `at` must be given exactly when the probe was observed", f"health[{i}]")
 
 

@@ -1,5 +1,6 @@
 """Format text for a terminal: control characters made visible, digests shortened, columns aligned."""
 
+import json
 import re
 
 SHORT_DIGEST = 12
@@ -51,6 +52,13 @@ def is_hidden(code: int) -> bool:
         or 0xD800 <= code <= 0xDFFF
         or 0xFFF9 <= code <= 0xFFFB
         or 0xE0000 <= code <= 0xE007F
+    )
+
+
+def argv(words: tuple[str, ...]) -> str:
+    """Return the words of a command; a word with a space or a quote is quoted. No shell is involved."""
+    return " ".join(
+        json.dumps(word, ensure_ascii=False) if not word or " " in word or '"' in word else word for word in words
     )
 
 

@@ -24,6 +24,7 @@ from manifests.words.errors import (
 from tests.authorisations import authorisation, bring, carried
 from tests.faults.crash import problems
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
+from tests.forecasts import Promise, check_begun, check_kept, promise
 from tests.migrating import FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
 from verifier.site.folder import Site
@@ -117,7 +118,13 @@ class Life(RuleBasedStateMachine):
     def _install(self, number: int) -> int:
         """What runs afterwards, by the answer alone."""
         try:
+            promised = promise(self.place, f"r-1.{number}.0")
+        except WaybillError:
+            promised = None
+        try:
             ended = self.place.install(f"r-1.{number}.0")
+            if promised is not None:
+                self.check_promise(promised, well=ended.error is None)
         except (RefusedError, UsageError, WaitingError, DamagedError) as error:
             self.passed_by(error, number)
             return self.runs
@@ -130,6 +137,10 @@ class Life(RuleBasedStateMachine):
             return number
         assert isinstance(ended.error, RolledBackError)
         return self.runs
+
+    def check_promise(self, promised: Promise, *, well: bool) -> None:
+        """What the review said would be done is what was begun, and the progress said the same."""
+        (check_kept if well else check_begun)(self.place, promised)
 
     def a_person_stays(self) -> bool:
         """What an install that waits for a person comes to; until they have spoken nothing else is installed."""
@@ -202,11 +213,17 @@ class Life(RuleBasedStateMachine):
         way = self.way(target)
         below = way[1] < self.floor and way[0] != way[1]
         try:
+            promised = promise(self.place, f"b-{target}")
+        except WaybillError:
+            promised = None
+        try:
             ended = self.place.rollback(number, person="ops-1")
         except WaybillError:
             assert (below and way not in self.ways) or not self.reachable(target)
             return
         assert ended.error is None or isinstance(ended.error, TrialError)
+        assert promised is not None
+        self.check_promise(promised, well=ended.error is None)
         self.confirm()
         assert self.place.open().state.installs.current == target
         if below:

@@ -14,6 +14,7 @@ from manifests.documents.contract import Contract
 from manifests.documents.release import Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.words.fingerprint import as_groups
+from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
 from manifests.words.version import in_any
 from verifier.approval.differences.compare_values import Difference
@@ -21,7 +22,6 @@ from verifier.approval.differences.documents import policy_differences, signal_f
 from verifier.approval.differences.release import (
     Advisories,
     advisories_between,
-    argv,
     handler_facts,
     probe_facts,
     release_differences,

@@ -15,7 +15,8 @@ from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
 from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
-from verifier.change.driver_steps import LoadDriver, driver_steps
+from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
+from verifier.change.forecast import forecast
 from verifier.change.route import Route
 from verifier.change.space import SpaceNeed, space_needs
 from verifier.change.values import Change
@@ -47,7 +48,7 @@ class ReviewInput:
         before: The running release; None before the first install.
         releases: The releases of the plan in order; the last one will run.
         between: Releases between the running one and the last one of these, if the site holds them.
-        work: Actions of the drivers.
+        work: What will be done, in the order of the machine, one line each.
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
         rooms: Free space and need for each file system; None when it was not measured.
@@ -123,10 +124,12 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {digest: read_kept_head(site, digest) for digest in digests}
     before, same = None, same_images(None, change.release)
+    steps_before: tuple[DriverStep, ...] = ()
     if running is not None:
         installed = read_installed(site, running)
         same = same_images(installed.release, change.release)
         config, settings = installed.config, encode(installed.settings)
+        steps_before = driver_steps(site, installed, load)
         before = read_release_documents(
             installed.release, running.release, read, config=config, settings=settings, same=same
         )
@@ -142,6 +145,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     passed = (read_release_documents(hop.release, hop.planned.release, read, same=None) for hop in hops[:-1])
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
+    forecasts = forecast(site.state, hops, steps_before, steps_of_hops)
     return ReviewInput(
         item=" ".join(hop.item for hop in hops),
         plan=asked.plan,
@@ -151,10 +155,10 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         between=between,
         signers=tuple(release_signers(head) for head in heads.values()),
         work=tuple(
-            f"{f'{hop.release.version}: ' if several else ''}{step.step} ({step.driver.name}): {line}"
-            for hop, steps in zip(hops, steps_of_hops, strict=True)
-            for step in steps
-            for line in step.plan.lines
+            f"{f'{hop.release.version}: ' if several else ''}{line}"
+            for hop, acts in zip(hops, forecasts, strict=True)
+            for act in acts
+            for line in act.words
         ),
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),

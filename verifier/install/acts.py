@@ -10,6 +10,7 @@ from manifests.words.errors import HostError, WaybillError
 from manifests.words.units import parse_size
 from verifier.change.data_return import discard, plan_discard
 from verifier.change.driver_steps import DriverStep, driver_steps
+from verifier.change.forecast import deactivated_steps, pause_words, paused_steps, switch_words
 from verifier.change.recovery import act_of_part
 from verifier.change.transaction import trial_left
 from verifier.install.context import ActContext
@@ -28,10 +29,9 @@ SETTLE_SECONDS = 20
 
 def pause(context: ActContext) -> None:
     """Stop the services of the running generation, so that nothing writes data while they are backed up or changed."""
-    for step in reversed(context.source_steps):
-        if step.plan.step.keep_running is not None:
-            context.notify(f"{step.step}: stopping for the migration")
-            context.run_step("deactivate", step, step.driver.deactivate)
+    for step in paused_steps(context.source_steps):
+        context.notify(pause_words(step))
+        context.run_step("deactivate", step, step.driver.deactivate)
 
 
 def resume(context: ActContext) -> None:
@@ -45,7 +45,7 @@ def resume(context: ActContext) -> None:
 def switch(context: ActContext) -> None:
     """Point ``current`` to the new generation."""
     site, planned = context.site, context.transaction.planned
-    context.notify(f"switching to generation {planned.target}")
+    context.notify(switch_words(planned.target))
     try:
         point(site, planned.target)
     except OSError:
@@ -57,14 +57,18 @@ def switch(context: ActContext) -> None:
 
 def activate(context: ActContext) -> None:
     """1. Deactivate the steps that only the former generation has; 2. activate those of the new one; 3. check."""
-    kept = {(step.step, step.driver.name) for step in context.target_steps}
-    for step in reversed(context.source_steps):  # 1
-        if (step.step, step.driver.name) not in kept:
-            context.run_step("deactivate", step, step.driver.deactivate)
+    for step in deactivated_steps(context.source_steps, context.target_steps):  # 1
+        _notify_lines(context, step, step.plan.deactivation)
+        context.run_step("deactivate", step, step.driver.deactivate)
     for step in context.target_steps:  # 2
-        context.notify(f"{step.step}: {'; '.join(step.plan.lines)}")
+        _notify_lines(context, step, step.plan.activation)
         context.run_step("activate", step, step.driver.activate)
     check_components(context, context.target_steps)  # 3
+
+
+def _notify_lines(context: ActContext, step: DriverStep, lines: tuple[str, ...]) -> None:
+    for line in lines:
+        context.notify(f"{step.step}: {line}")
 
 
 def probe(context: ActContext) -> None:
@@ -115,6 +119,7 @@ def retreat(context: ActContext) -> None:
     site.make_room()
     if switched:  # 1
         for step in reversed(context.target_steps):
+            _notify_lines(context, step, step.plan.deactivation)
             context.run_step("deactivate", step, step.driver.deactivate)
     elif (script := context.script()) is not None and script.document.services == "stopped":
         # The services may have come up again with a reboot; undo and restore need them stopped as the migration did.
@@ -126,6 +131,7 @@ def retreat(context: ActContext) -> None:
         context.run("switch-back", lambda: point(site, source))
     if switched:  # 4
         for step in context.source_steps:
+            _notify_lines(context, step, step.plan.activation)
             context.run_step("reactivate", step, step.driver.activate)
     else:
         # Before the switch only services that are kept running were stopped.

@@ -11,6 +11,7 @@ from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
 from verifier.change.data_return import read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
+from verifier.change.forecast import part_words
 from verifier.change.recovery import RollbackScript, act_of_part
 from verifier.change.transaction import document_owner, script_of, target_of
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver
@@ -120,7 +121,7 @@ class ActContext:
     def run_part(self, part: NextPart) -> None:
         """Do one part of the rollback document, with a program of the release that has the document."""
         act, name = act_of_part(part)
-        self.notify(f"{act} {name}")
+        self.notify(part_words(part))
         self.run(act, lambda: self.runtime.programs.perform(self.site, self._document_owner, part), step=name)
 
     def run_step(self, act: Act, step: DriverStep, method: Callable[[DriverPlan, DriverContext], None]) -> None:

@@ -185,7 +185,8 @@ def _stage(work: _Installation, missing: tuple[Blob, ...]) -> None:
         plan=work.route.plan.digest,
     )
     for step in work.steps:  # 3
-        work.runtime.notify(f"{step.step}: staging")
+        for line in step.plan.staging:
+            work.runtime.notify(f"{step.step}: {line}")
         step.driver.stage(step.plan, step.context)
 
 

@@ -119,6 +119,8 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
 
     def stage() -> None:
         for step in steps:
+            for line in step.plan.staging:
+                runtime.notify(f"{step.step}: {line}")
             step.driver.stage(step.plan, step.context)
 
     drive(site, runtime, DriveRequest(stage=stage))  # 5

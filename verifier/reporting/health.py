@@ -44,14 +44,14 @@ def last_health(site: Site) -> tuple[ProbeHealth, ...]:
     """Return the result of each probe as the journal has it, sorted by name. Runs nothing."""
     return tuple(
         ProbeHealth(
-            one.probe,
-            one.generation,
-            one.state,
-            "last" if one.state != "not-observed" else None,
-            one.at,
-            one.failures,
+            health.probe,
+            health.generation,
+            health.state,
+            "last" if health.state != "not-observed" else None,
+            health.at,
+            health.failures,
         )
-        for one in sorted(site.state.installs.running_health, key=lambda health: health.probe)
+        for health in sorted(site.state.installs.running_health, key=lambda health: health.probe)
     )
 
 
@@ -74,8 +74,8 @@ def measure_health(
         steps=driver_steps(site, installed, load),
         authorities=site_authorities(site.path),
     )
-    known = {one.probe: one for one in last_health(site)}
-    results = {one.name: one for one in _run_all(installed.release.probes, context, look)}
+    known = {result.probe: result for result in last_health(site)}
+    results = {result.name: result for result in _run_all(installed.release.probes, context, look)}
     health = []
     for probe in sorted(installed.release.probes, key=lambda probe: probe.name):
         before = known.get(probe.name, ProbeHealth(probe.name, running.number, "not-observed"))

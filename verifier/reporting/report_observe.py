@@ -100,14 +100,14 @@ def _health(site: Site, now: datetime, look: LookAtProbe, unseen: list[str]) -> 
     measured = _try(lambda: measure_health(site, load_driver, now, look), unseen, "health")
     return tuple(
         r.ReportedHealth(
-            probe=one.probe,
-            generation=one.generation,
-            state=one.state,
-            measured=one.measured,
-            at=optional_time(one.at),
-            failures=one.failures,
+            probe=health.probe,
+            generation=health.generation,
+            state=health.state,
+            measured=health.measured,
+            at=optional_time(health.at),
+            failures=health.failures,
         )
-        for one in (last_health(site) if measured is None else measured)
+        for health in (last_health(site) if measured is None else measured)
     )
 
 

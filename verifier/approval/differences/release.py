@@ -8,6 +8,7 @@ from itertools import chain
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.foreign.sbom import SbomComponent
+from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
 from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
 from verifier.approval.differences.config import config_differences, leaves
@@ -235,13 +236,6 @@ def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
         "returns": handler.returns or "",
         "source": handler.source,
     }
-
-
-def argv(words: tuple[str, ...]) -> str:
-    """Return the words of a command; a word with a space or a quote is quoted. No shell is involved."""
-    return " ".join(
-        json.dumps(word, ensure_ascii=False) if not word or " " in word or '"' in word else word for word in words
-    )
 
 
 def _step_facts(step: InstallStep, _: Release) -> dict[str, str]:

@@ -90,13 +90,16 @@ class DriverPlan:
 
     Attributes:
         bytes_needed, inodes_needed: New bytes, and new files and folders, on the site's file system.
-        lines: What will be done, for the person who reviews.
+        staging, activation, deactivation: What each method will do, for the person who reviews: one line each, and
+            none for a method that does nothing.
     """
 
     step: InstallStep
     bytes_needed: int = 0
     inodes_needed: int = 0
-    lines: tuple[str, ...] = ()
+    staging: tuple[str, ...] = ()
+    activation: tuple[str, ...] = ()
+    deactivation: tuple[str, ...] = ()
 
 
 class Driver(Protocol):

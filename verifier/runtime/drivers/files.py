@@ -75,12 +75,14 @@ class FilesDriver:
         entries = [entry for files in sets for entry in files.entries]
         folders = {parent for entry in entries for parent in parents(entry.path)}
         count = show_count(len(entries), "file")
-        lines = [f"put {count} into {base / str(context.generation)} and point {base}/current at it"]
+        activation = [f"point {base}/current at {context.generation}"]
+        deactivation = [f"remove {base}/current"]
         if step.keep_running is not None:
             if "/" in step.keep_running[0]:
                 check_own_program(step.keep_running[0], sets)
             check_path(base)
-            lines.append(
+            deactivation.insert(0, "stop the service")
+            activation.append(
                 f"keep running by {_keeper_name(settings)}, as {settings.user or 'this account'}: "
                 + shlex.join(step.keep_running)
             )
@@ -90,7 +92,9 @@ class FilesDriver:
             + BLOCK * (len(folders) + 8)
             + len(context.config or b""),
             inodes_needed=len(entries) + len(folders) + 16,
-            lines=tuple(lines),
+            staging=(f"put {count} into {base / str(context.generation)}",),
+            activation=tuple(activation),
+            deactivation=tuple(deactivation),
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:

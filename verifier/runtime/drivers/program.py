@@ -32,14 +32,12 @@ class ProgramDriver:
         migration = _migration(step, context)
         settings = read_settings(context, self.name, ProgramDriverFile)
         files = _files(migration, context)
-        lines = [f"run {' '.join(migration.do)} as {settings.user}, without a network"]
-        if migration.undo is not None:
-            lines.append(f"to go back, run {' '.join(migration.undo)}")
+        names = ", ".join(program.name for program, _ in files)
         return DriverPlan(
             step=step,
             bytes_needed=blocks_of(blob.size for _, blob in files) + BLOCK,
             inodes_needed=len(files) + 1,
-            lines=tuple(lines),
+            staging=(f"place {names} for migration {migration.name}, to run as {settings.user} without a network",),
         )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:

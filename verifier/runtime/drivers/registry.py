@@ -51,20 +51,30 @@ class RegistryDriver:
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
         check_step(step, self.name)
         settings = registry_settings(context)
-        lines = []
+        staging, activation, deactivation = [], [], []
         for name in step.images:
             image = context.release.image(name)
+            repository = f"{settings.endpoint}/{repository_of(settings, image)}"
             tag = registry_tag(image, context.release.version)
-            lines.append(f"push {settings.endpoint}/{repository_of(settings, image)}:{tag}")
+            staging.append(f"push {repository}@{image.manifest.digest}")
+            activation.append(f"set the tag {repository}:{tag}")
+            deactivation.append(f"withdraw the tag {repository}:{tag}")
             if image.platforms:
-                lines.append(
+                activation.append(
                     f"{name}: only {', '.join(image.platforms)}; if the registry refuses an index with gaps, the tag "
                     "names the image of one platform, and the signature of the index cannot be checked there"
                 )
-        lines += foreign_lines(
+        staging += foreign_lines(
             step, context.release, "they are not pushed: hosts that pull these images must reach these addresses"
         )
-        return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=4, lines=tuple(lines))
+        return DriverPlan(
+            step=step,
+            bytes_needed=64 << 10,
+            inodes_needed=4,
+            staging=tuple(staging),
+            activation=tuple(activation),
+            deactivation=tuple(deactivation),
+        )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         settings = registry_settings(context)

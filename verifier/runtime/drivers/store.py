@@ -41,12 +41,19 @@ class StoreDriver:
         check_step(step, self.name)
         folder = _folder(context)
         images = [context.release.image(name) for name in step.images]
-        lines = [f"list {image.at(context.release.version)} in the OCI layout {folder}" for image in images]
-        lines += foreign_lines(
+        names = [image.at(context.release.version) for image in images]
+        missing = foreign_lines(
             step, context.release, "the layout does not have them: the runtime that reads it must reach these addresses"
         )
         # The index is written again beside the old one; blobs are links and take no bytes.
-        return DriverPlan(step=step, bytes_needed=64 << 10, inodes_needed=8, lines=tuple(lines))
+        return DriverPlan(
+            step=step,
+            bytes_needed=64 << 10,
+            inodes_needed=8,
+            staging=(*(f"link the blobs of {name} into the OCI layout {folder}" for name in names), *missing),
+            activation=tuple(f"list {name} in the OCI layout {folder}" for name in names),
+            deactivation=tuple(f"take {name} off the list of the OCI layout {folder}" for name in names),
+        )
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """Hash every blob of the step again, and link it into the layout; index.json does not list it yet."""

@@ -244,7 +244,7 @@ def _probed(state: SiteState, event: events.Outcome, generation: int, probe: str
 def _switched_back(state: SiteState, source: int) -> SiteState:
     """Make the source the running generation again; nobody has looked at its probes since."""
     health = tuple(
-        Health(source, one.probe, "not-observed") for one in state.installs.health if one.generation == source
+        Health(source, health.probe, "not-observed") for health in state.installs.health if health.generation == source
     )
     return replace(state, installs=replace(state.installs, current=source, health=health))
 

@@ -109,7 +109,9 @@ def test_what_failed_goes_back_by_itself_and_needs_a_new_approval(place: Place) 
     state = place.open().state
     assert (state.installs.current, state.installs.next_generation, state.floor and state.floor.sequence) == (1, 3, 1)
     assert state.installs.rollbacks[-1].automatic
-    assert [(one.probe, one.state, one.at) for one in state.installs.running_health] == [("up", "unknown", None)]
+    # The probes of the generation that runs again were run on it.
+    assert [(one.probe, one.generation, one.state) for one in state.installs.running_health] == [("up", 1, "failing")]
+    assert "but its own probes do not pass: up" in ended.error.problem
     place.health.clear()
     with pytest.raises(WaitingError):
         place.install("r-1.1.0")

@@ -191,7 +191,7 @@ def test_the_plan_counts_what_is_needed(site: Site) -> None:
     before = os.statvfs(site.folder)
     assert plan.bytes_needed >= sum(len(data) for data in FILES.values())
     assert plan.inodes_needed >= len(FILES) + 1
-    assert "put 5 files into" in plan.lines[0]
+    assert "put 5 files into" in plan.staging[0]
     assert os.statvfs(site.folder).f_ffree == before.f_ffree or not (site.folder / "srv").exists()
     assert not (site.folder / "srv").exists(), "a plan touches nothing"
 

@@ -201,7 +201,7 @@ def test_every_turn_may_be_repeated(place: Place) -> None:
 
 def test_index_with_gaps(place: Place) -> None:
     one = place.turn(1, "1.0.0", sparse=True)
-    assert any("refuses an index with gaps" in line for line in one.plan.lines)
+    assert any("refuses an index with gaps" in line for line in one.plan.activation)
     one.stage().activate()
     assert not one.problems(thorough=True)
     with place.client() as client:
