@@ -53,7 +53,7 @@ def foreign_image(writer: LayoutWriter, *, packed: bool) -> Descriptor:
 
 def test_the_store_says_what_it_does_not_have(tmp_path: Path) -> None:
     one = turn(Site(tmp_path / "site"), tmp_path, "store")
-    assert any(URL in line and "must reach these addresses" in line for line in one.plan.lines)
+    assert any(URL in line and "must reach these addresses" in line for line in one.plan.staging)
     one.stage().activate()
     assert not one.problems(thorough=True)
     assert not (tmp_path / "site" / "oci" / blob_name(digest_of(LAYER))).exists()
@@ -61,7 +61,7 @@ def test_the_store_says_what_it_does_not_have(tmp_path: Path) -> None:
 
 def test_the_store_keeps_a_foreign_layer_that_was_packed(tmp_path: Path) -> None:
     one = turn(Site(tmp_path / "site"), tmp_path, "store", absent=False)
-    assert not any(URL in line for line in one.plan.lines)
+    assert not any(URL in line for line in one.plan.staging)
     one.stage().activate()
     assert (tmp_path / "site" / "oci" / blob_name(digest_of(LAYER))).exists()
 
@@ -70,7 +70,7 @@ def test_a_registry_takes_the_manifest_without_the_layer(tmp_path: Path) -> None
     with docker_registry(tmp_path, urls="^https://layers") as running:
         site = Site(tmp_path / "site", {"endpoint": running.host, "prefix": "vendor", "plain_http": True})
         one = turn(site, tmp_path, "registry")
-        assert any(URL in line and "are not pushed" in line for line in one.plan.lines)
+        assert any(URL in line and "are not pushed" in line for line in one.plan.staging)
         one.stage().activate()
         assert not one.problems(thorough=True)
         assert not running.blob_path(digest_of(LAYER)).exists()
