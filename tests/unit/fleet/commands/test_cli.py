@@ -131,9 +131,9 @@ def test_the_list_and_the_story(tmp_path: Path, site: Reporter) -> None:
 def test_a_probe_that_fails_is_said_with_the_level(tmp_path: Path, site: Reporter) -> None:
     fleet = loop(tmp_path, site)
     health = (
-        r.ReportedHealth(probe="answers", generation=1, state="failing", failures=1, measured="now", at=site.made_at),
-        r.ReportedHealth(probe="queue", generation=1, state="not-observed"),
-        r.ReportedHealth(probe="stores", generation=1, state="failing", failures=1, measured="last", at=site.made_at),
+        r.ReportedHealth(probe="answers", generation=3, state="failing", failures=1, measured="now", at=site.made_at),
+        r.ReportedHealth(probe="queue", generation=3, state="not-observed"),
+        r.ReportedHealth(probe="stores", generation=3, state="failing", failures=1, measured="last", at=site.made_at),
     )
     (tmp_path / "medium" / "5.report.json").write_bytes(site.report(health=health))
     run(fleet, "import", str(tmp_path / "medium"))
