@@ -2,7 +2,8 @@
 
 A pinned key needs no log. But when a trusted root names the logs, a wrong entry beside the signature makes the
 signature wrong. Sources: RFC 9162, section 2.1.3 (proof of inclusion),
-c2sp.org signed notes (checkpoints), Rekor's entry types hashedrekord 0.0.1 and 0.0.2 and dsse 0.0.1.
+c2sp.org signed notes (checkpoints), Rekor's entry types hashedrekord 0.0.1 and 0.0.2, dsse 0.0.1 and
+intoto 0.0.2.
 """
 
 import hashlib
@@ -180,6 +181,16 @@ def _check_record(body: bytes, expected: ExpectedEntry, what: str) -> None:
         logged_values = (hashed.get("algorithm"), hashed.get("value"), only.get("signature"))
         wanted = ("sha256", hashlib.sha256(expected.payload).hexdigest(), signature)
         spki = _pem_spki(_text(only, "verifier"), what)
+    elif kind == ("intoto", "0.0.2"):
+        content = json_object(spec, "content")
+        hashed = json_object(content, "payloadHash")
+        signatures = json_object(content, "envelope").get("signatures")
+        only = as_object(signatures[0]) if isinstance(signatures, list) and len(signatures) == 1 else {}
+        # This kind encodes the signature twice. Its `hash` is of an envelope whose spelling nobody keeps.
+        twice = decode_base64(_text(only, "sig"), what).decode("latin-1")
+        logged_values = (hashed.get("algorithm"), hashed.get("value"), twice)
+        wanted = ("sha256", hashlib.sha256(expected.payload).hexdigest(), signature)
+        spki = _pem_spki(_text(only, "publicKey"), what)
     elif kind == ("hashedrekord", "0.0.2"):
         record = json_object(spec, "hashedRekordV002")
         data, logged = json_object(record, "data"), json_object(record, "signature")

@@ -94,6 +94,29 @@ def logged_statement(
     return dump(bundle)
 
 
+def logged_intoto(on: Hanging, change: Callable[[Entry], object] = lambda _: None) -> bytes:
+    """A bundle with an entry of the kind that older programs wrote for statements; the signature is encoded twice."""
+    bundle = json.loads(envelope_bundle(CI, statement(on.digest)))
+    payload = statement(on.digest)
+    signature = {"sig": b64(b64(sign(CI, pae(INTOTO, payload))).encode()), "publicKey": b64(pem(CI))}
+    content: Entry = {
+        "envelope": {"payloadType": INTOTO, "signatures": [signature]},
+        "hash": {"algorithm": "sha256", "value": "0" * 64},
+        "payloadHash": {"algorithm": "sha256", "value": digest_of(payload)[7:]},
+    }
+    change(content)
+    body = dump({"apiVersion": "0.0.2", "kind": "intoto", "spec": {"content": content}})
+    bundle["verificationMaterial"]["tlogEntries"] = [FIRST.log("intoto", body)]
+    return dump(bundle)
+
+
+def _intoto_of(name: str, value: object) -> Callable[[Hanging], None]:
+    """The same with another field in its one signature."""
+    return lambda on: on.refer(
+        logged_intoto(on, lambda content: content["envelope"]["signatures"][0].update({name: value}))
+    )
+
+
 def logged_message(on: Hanging, sigstore: Sigstore = FIRST) -> bytes:
     entry = sigstore.record_key(CI, on.manifest, sign(CI, on.manifest))
     return message_bundle(CI, on.manifest, verificationMaterial={**key_material(CI), "tlogEntries": [entry]})
@@ -120,6 +143,7 @@ GOOD: dict[str, Callable[[Hanging], None]] = {
     "no entry": lambda on: on.refer(envelope_bundle(CI, statement(on.digest))),
     "envelope in Rekor 1": lambda on: on.refer(logged_statement(on)),
     "envelope in Rekor 2": lambda on: on.refer(logged_statement(on, SECOND)),
+    "envelope in an entry of in-toto": lambda on: on.refer(logged_intoto(on)),
     "message in Rekor 1": lambda on: on.refer(logged_message(on)),
     "message in Rekor 2": lambda on: on.refer(logged_message(on, SECOND)),
     "older form without promise": lambda on: on.signed(CI),
@@ -162,6 +186,23 @@ def _entry(change: Callable[[Entry], object], sigstore: Sigstore = FIRST) -> Cal
 
 WRONG: dict[str, tuple[Callable[[Hanging], None], str]] = {
     "another log": (lambda on: on.refer(logged_statement(on, FIRST.other())), "trusted root does not name"),
+    "another signature in an entry of in-toto": (
+        _intoto_of("sig", b64(b64(sign(CI, b"something else")).encode())),
+        "another signature",
+    ),
+    "another key in an entry of in-toto": (_intoto_of("publicKey", b64(pem(OTHER))), "another signature"),
+    "another payload in an entry of in-toto": (
+        lambda on: on.refer(logged_intoto(on, lambda content: content["payloadHash"].update(value="0" * 64))),
+        "another signature",
+    ),
+    "two signatures in an entry of in-toto": (
+        lambda on: on.refer(
+            logged_intoto(
+                on, lambda content: content["envelope"].update(signatures=content["envelope"]["signatures"] * 2)
+            )
+        ),
+        "",
+    ),
     "another log, older form": (
         lambda on: older_form(on, lambda payload: promise_of(payload, FIRST.other())),
         "trusted root does not name",
@@ -209,7 +250,7 @@ WRONG: dict[str, tuple[Callable[[Hanging], None], str]] = {
         "another signature",
     ),
     "a kind that nobody knows": (
-        lambda on: on.refer(_with_entry(on, FIRST.log("intoto", b'{"apiVersion":"0.0.2","kind":"intoto","spec":{}}'))),
+        lambda on: on.refer(_with_entry(on, FIRST.log("rpm", b'{"apiVersion":"0.0.1","kind":"rpm","spec":{}}'))),
         "of an unknown kind",
     ),
     "no entry at all": (lambda on: on.refer(_with_entry(on, {})), "is missing"),
