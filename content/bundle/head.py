@@ -239,6 +239,10 @@ def _look_alike(block: bytes) -> str:
     """A hint for a file that is no bundle, by its first block."""
     if block[:2] == b"\x1f\x8b" or block[:4] == b"\x28\xb5\x2f\xfd":
         return "it is compressed; a bundle is a plain tar: unpack that layer first"
+    if block[:4] == b"PK\x03\x04":
+        return "it is a zip archive: unpack it, and name the file in it"
+    if block[:4] == b"\xd0\xcf\x11\xe0":
+        return "it is a mail of Outlook or a document of Office: save the attachment, and name that"
     if block[257:262] == b"ustar":
         return "it is a tar that another program wrote or packed again; ask for the original file"
     return "name a file that `waybill build` wrote"

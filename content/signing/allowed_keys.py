@@ -4,8 +4,8 @@ from pathlib import Path
 from shlex import quote
 
 from content.bundle.head import open_head
-from manifests.trust.keys import PublicKey, read_capped
-from manifests.trust.root import MAX_ROOT, Root, parse_root
+from manifests.trust.keys import PublicKey
+from manifests.trust.root import Root, parse_root, read_root
 from manifests.words.errors import RefusedError
 
 
@@ -56,4 +56,4 @@ def newest_root(folder: Path) -> Root:
 
 
 def _read(path: Path) -> Root:
-    return parse_root(read_capped(path, MAX_ROOT), str(path)).root
+    return read_root(path).root

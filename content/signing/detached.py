@@ -20,6 +20,7 @@ from manifests.trust.root import MAX_ROOT, ROOT_TYPE, Root, check_root
 from manifests.words.canonical import encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError, UntrustedError
+from manifests.words.units import show_count
 
 RELEASE, STATEMENT = "release.json", "statement.pae"
 # What an identity signs, with a program that knows Fulcio; and its answer.
@@ -94,7 +95,8 @@ def request_list(payload: bytes) -> DetachedRequest:
     """The byte string of a revocation list; refuses bytes that are not one."""
     revoked = parse(payload, Revocations, "revocations.json", max_bytes=MAX_REVOCATIONS)
     check_revocations(revoked, "revocations.json")
-    counts = f"{len(revoked.keys)} keys, {len(revoked.releases)} releases, {len(revoked.handlers)} handlers"
+    listed = (("key", revoked.keys), ("release", revoked.releases), ("handler", revoked.handlers))
+    counts = ", ".join(show_count(len(revoked_things), noun) for noun, revoked_things in listed)
     what = f"revocation list {revoked.version} of {revoked.vendor} ({counts}), fingerprint {digest_of(payload)}"
     return _request("revocations", REVOCATIONS_TYPE, payload, what)
 

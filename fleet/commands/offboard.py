@@ -10,7 +10,16 @@ from console.options import command, passphrase_option
 from console.result import Result
 from content.commands.open_key import open_keys
 from content.signing.files import replace_file
-from fleet.commands.options import account, check_keys, fleet_option, key_option, open_ledger, pin, root_option
+from fleet.commands.options import (
+    account,
+    check_keys,
+    fleet_option,
+    key_option,
+    open_ledger,
+    pin,
+    root_option,
+    usual_key,
+)
 from fleet.outgoing.consign import signing_root
 from fleet.outgoing.offboard import (
     OffboardingState,
@@ -97,7 +106,7 @@ def _result(state: OffboardingState, out: Path | None, purged: PurgeResult | Non
         data["purged"] = msgspec.to_builtins(purged)
     if out is not None:
         if state.receipt is None:
-            remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key KEY"
+            remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key {usual_key()}"
             raise RefusedError("the site has no receipt yet", where=str(out), remedy=remedy, finding="site-open")
         replace_file(out, state.receipt)
         lines.append(f"receipt written: {out}")

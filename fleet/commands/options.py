@@ -15,8 +15,7 @@ from console.options import typed_command
 from console.output import say
 from fleet.ledger.opening import database_error, find_fleet, open_fleet
 from fleet.outgoing.enrol import pin_root
-from manifests.trust.keys import read_capped
-from manifests.trust.root import MAX_ROOT, parse_root
+from manifests.trust.root import read_root
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups
 
@@ -56,7 +55,7 @@ def pin(engine: Engine, root: Path | None) -> None:
     """Trust the root document of ``--root``, if given, and print that."""
     if root is None:
         return
-    signed = parse_root(read_capped(root, MAX_ROOT), str(root))
+    signed = read_root(root)
     if pin_root(engine, signed, utc_now()):
         say(f"root {signed.root.version} of {signed.root.vendor} is trusted from now on")
         say(f"  {as_groups(signed.fingerprint)}")
@@ -65,7 +64,13 @@ def pin(engine: Engine, root: Path | None) -> None:
 def check_keys(keys: tuple[str, ...]) -> None:
     """Raise UsageError if no key is named."""
     if not keys:
-        raise UsageError("no key is named", where="--key", remedy=typed_command("--key", "FILE"))
+        raise UsageError("no key is named", where="--key", remedy=typed_command("--key", usual_key()))
+
+
+def usual_key() -> str:
+    """Return where `waybill init` puts the key of the consignment role, if that file is here; else a placeholder."""
+    usual = Path("keys/consignment-1.key")
+    return str(usual) if usual.is_file() else "FILE"
 
 
 def account() -> str:

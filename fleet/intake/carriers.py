@@ -1,4 +1,4 @@
-"""Take reports out of what mail programs make of them: mails and web archives, HTML, other encodings, copied text.
+"""Take reports out of what mail programs make of them: mails, web archives, zips, HTML, other encodings, copied text.
 
 Nothing is believed here: what comes out is judged like a file from a medium.
 """
@@ -10,6 +10,7 @@ from email import message_from_bytes, policy
 from html.parser import HTMLParser
 
 from fleet.intake.scan import MAX_MAIL, PICTURES
+from fleet.intake.zips import Unpacking, is_zip, members_of
 from manifests.words.errors import MalformedError
 
 MAX_PARTS = 256
@@ -37,18 +38,31 @@ _MARKS = (
 
 @dataclass(frozen=True)
 class MailPart:
-    """A part of a carrier. Attributes: raw: as it was sent; text: the same in plain text, None for other files."""
+    """A part of a carrier.
+
+    Attributes:
+        raw: As it was sent.
+        text: The same in plain text, None for other files.
+        error: Why a member of an archive could not be read; then it has no bytes.
+    """
 
     name: str
     raw: bytes
     text: str | None
+    error: MalformedError | None = None
 
 
 def is_carrier(start: bytes) -> bool:
-    """Whether a file that begins so is unpacked: a mail, or text that is not plain ASCII lines of its own."""
+    """Whether a file that begins so is unpacked: a mail, a zip, or text that is not plain ASCII lines of its own."""
     if start.startswith(PICTURES):
         return False
-    return _is_mail(start) or _wide(start) is not None or start.startswith(b"\xef\xbb\xbf") or _is_html(start)
+    return (
+        is_zip(start)
+        or _is_mail(start)
+        or _wide(start) is not None
+        or start.startswith(b"\xef\xbb\xbf")
+        or _is_html(start)
+    )
 
 
 def _is_mail(start: bytes) -> bool:
@@ -60,13 +74,32 @@ def _is_html(start: bytes) -> bool:
 
 
 def parts_of(raw: bytes, name: str) -> Iterator[MailPart]:
-    """Yield the parts of a mail, decoded; another file is its own only part.
+    """Yield the parts of a mail or zip, decoded; another file is its own only part.
 
-    Raises MalformedError for a mail of more than 256 parts, or one that the mail reader cannot take apart.
+    A zip attached to a mail and a mail in a zip are taken apart, nothing further inside them.
+
+    Raises MalformedError for a mail or zip that cannot be taken apart, or of more than 256 parts.
     """
-    if not _is_mail(raw):
+    unpacking = Unpacking()
+    if is_zip(raw):
+        for part in _members(raw, name, unpacking):
+            yield from _mail_parts(part.raw, part.name) if _is_mail(part.raw) else (part,)
+    elif _is_mail(raw):
+        for part in _mail_parts(raw, name):
+            yield from _members(part.raw, part.name, unpacking) if is_zip(part.raw) else (part,)
+    else:
         yield MailPart(name, raw, plain_text(raw))
-        return
+
+
+def _members(raw: bytes, name: str, unpacking: Unpacking) -> Iterator[MailPart]:
+    for member in members_of(raw, name, unpacking):
+        if isinstance(member.content, bytes):
+            yield MailPart(member.name, member.content, _text_or_none(member.content))
+        else:
+            yield MailPart(member.name, b"", None, member.content)
+
+
+def _mail_parts(raw: bytes, name: str) -> Iterator[MailPart]:
     count = 0
     for message in _messages(raw):
         try:

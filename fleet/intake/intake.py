@@ -29,6 +29,7 @@ from fleet.intake.scan import (
     MAX_MAIL,
     ScannedFile,
     claimed_key,
+    is_outlook_mail,
     is_release_signature,
     read_start,
     recognise,
@@ -37,6 +38,7 @@ from fleet.intake.scan import (
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
 from fleet.intake.transports import MAX_PICTURE, SymbolPool, read_symbols, scanned_texts, unpack
+from fleet.intake.zips import UNREADABLE
 from fleet.ledger.opening import database_error, ledger_place
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
@@ -55,8 +57,10 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
     small: list[str] = []
     mails: list[str] = []
     pool = SymbolPool()
+    empty = {str(path.resolve()) for path in paths if path.is_dir()}
     try:
         for entry in walk(paths):
+            empty -= {folder for folder in empty if Path(entry.path).is_relative_to(folder)}
             if entry.kind == "bundle":
                 release = record_release(engine, entry.path, now)
                 if isinstance(release, RefusedFile):
@@ -71,6 +75,9 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
                 result.add(FileResult(entry.path, "skipped", entry.why or ""))
             else:
                 _read_large(entry, result, pool, refused, mails)
+        for folder in sorted(empty):
+            hint = "name the folder on the medium that holds the reports"
+            result.add(FileResult(folder, "unused", "the folder holds no file", "folder-empty", hint))
         run = _Run(engine, now, result, refused)
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
@@ -220,6 +227,11 @@ def _read_carrier(raw: bytes, path: str, pool: SymbolPool, result: ImportResult)
     """Yield the reports of a mail or a text; say so if there is none."""
     before = len(pool.symbols) + pool.left_out
     reports = unpack(raw, path, pool)
+    unopened = [one.content for one in reports if not isinstance(one.content, bytes)]
+    if unopened and len(unopened) == len(reports) and all(error.finding == UNREADABLE for error in unopened):
+        # Nothing says that this archive is ours; it is named, and counts where a person named it.
+        result.add(refused_result(path, "skipped", unopened[0]))
+        return
     for carried in reports:
         if isinstance(carried.content, bytes):
             yield _report_file(path if carried.content == raw else carried.name, carried.content)
@@ -227,6 +239,17 @@ def _read_carrier(raw: bytes, path: str, pool: SymbolPool, result: ImportResult)
             yield ReportFile(carried.name, raw, digest_of(raw), None, carried.content)
     if not reports and len(pool.symbols) + pool.left_out == before:
         result.add(FileResult(path, "skipped", "not ours"))
+
+
+def _compound_result(path: str) -> FileResult:
+    try:
+        if not is_outlook_mail(path):
+            return FileResult(path, "skipped", "not ours")
+    except OSError as error:
+        return unreadable_result(path, error)
+    problem = "a mail in Outlook's own form (.msg), which is not read"
+    hint = "save the mail as .eml, or save its attachment, and import that"
+    return FileResult(path, "unreadable", problem, "mail-unreadable", hint)
 
 
 def _read_picture(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> None:
@@ -265,6 +288,8 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             yield _report_file(path, raw)
         elif claim == "picture":
             _read_picture(raw, path, pool, result)
+        elif claim == "compound":
+            result.add(_compound_result(path))
         elif claim == "scanned":
             _add_unreadable(pool.add(scanned_texts(raw), path), path, result)
         elif claim == "enrolment":
@@ -289,6 +314,9 @@ def _read_large(
             return
         if is_carrier(raw) and size <= MAX_MAIL:
             mails.append(entry.path)
+            return
+        if claim == "compound":
+            result.add(_compound_result(entry.path))
             return
         if claim != "report":
             result.add(FileResult(entry.path, "skipped", "not ours"))

@@ -27,13 +27,16 @@ MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
 
 FileKind = Literal["bundle", "small", "large", "special", "unreadable"]
-Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "other", "foreign"]
+Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "compound", "other", "foreign"]
 
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 _DIGITS = re.compile(r"[0-9]+")
 # A mail with photographs; longer ones are not unpacked.
 MAX_MAIL = 32 << 20
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+# Microsoft's compound files: mails of Outlook (.msg), and much else. A mail names its parts like this.
+_COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_OUTLOOK_MAIL = "__substg1.0_".encode("utf-16-le")
 _ARMOUR = re.compile(rb"BEGIN.{1,6}WAYBILL.{1,6}REPORT", re.DOTALL)
 
 
@@ -137,6 +140,8 @@ def recognise(data: bytes) -> Claim:
     """Say what a small file claims to be: ``other`` is one of ours that support does not take, ``foreign`` is not."""
     if data.startswith(PICTURES):
         return "picture"
+    if data.startswith(_COMPOUND):
+        return "compound"
     if _ARMOUR.search(data):
         return "armour"
     if any(mark in data for mark in _REPORT_MARKS):
@@ -146,6 +151,11 @@ def recognise(data: bytes) -> Claim:
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"
+
+
+def is_outlook_mail(path: str) -> bool:
+    """Whether a compound file is a mail. Raises OSError as ``read_start``."""
+    return _OUTLOOK_MAIL in read_start(path, MAX_MAIL)
 
 
 def check_enrolment(path: Path) -> None:
@@ -161,9 +171,11 @@ def check_enrolment(path: Path) -> None:
 
 
 def recognise_large(start: bytes) -> Claim:
-    """Say what a file that is too long for a report claims to be: a picture, a lengthened report, or foreign."""
+    """Say what a file that is too long for a report claims to be: a picture, a compound file, a report, or foreign."""
     if start.startswith(PICTURES):
         return "picture"
+    if start.startswith(_COMPOUND):
+        return "compound"
     return "report" if any(mark in start for mark in _REPORT_MARKS) else "foreign"
 
 

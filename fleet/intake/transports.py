@@ -12,6 +12,7 @@ from importlib import import_module
 
 from fleet.intake.carriers import MailPart, parts_of, plain_text
 from fleet.intake.scan import PICTURES, recognise
+from fleet.intake.zips import UNREADABLE
 from manifests.transport.armour import find_armour, open_armour
 from manifests.transport.symbols import Symbol, SymbolSet, gather, join_report, parse_symbol
 from manifests.words.errors import HostError, MalformedError, WaybillError
@@ -44,22 +45,30 @@ def unpack(raw: bytes, name: str, pool: "SymbolPool") -> tuple[CarriedReport, ..
     """Return every report of a mail, or of a text in whatever encoding; its symbols go to ``pool``.
 
     A mail often holds one text twice, plain and as HTML: errors of a part count only if fewer reports were read than
-    that part has.
+    that part has. A member of an archive that cannot be read counts where the archive has a report, else the archive is
+    somebody else's.
     """
     reports: dict[bytes, CarriedReport] = {}
     failed: list[list[CarriedReport]] = []
+    unread: list[CarriedReport] = []
     try:
         for part in parts_of(raw, name):
+            if part.error is not None:
+                unread.append(CarriedReport(part.name, part.error))
+                continue
             carried = list(_carried(part, pool))
             good = [one for one in carried if isinstance(one.content, bytes)]
             reports |= {one.content: one for one in good if isinstance(one.content, bytes)}
             if len(good) < len(carried):
                 failed.append(carried)
     except MalformedError as error:
-        failed.append([CarriedReport(name, error)])
+        if error.finding == UNREADABLE:
+            unread.append(CarriedReport(name, error))
+        else:
+            failed.append([CarriedReport(name, error)])
     wrong = [part for part in failed if len(part) > len(reports)]
     errors = [one for part in wrong[:1] for one in part if not isinstance(one.content, bytes)]
-    return (*reports.values(), *errors)
+    return (*reports.values(), *errors, *unread)
 
 
 def _carried(part: MailPart, pool: "SymbolPool") -> Iterator[CarriedReport]:

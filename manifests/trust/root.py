@@ -5,15 +5,17 @@ and of N+1. Different from TUF: no expiry (media may take weeks), the file of N 
 algorithms and roles that this verifier does not know are kept and never counted.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from manifests.trust.envelope import Envelope, parse_envelope, verify_signature
-from manifests.trust.keys import PublicKey
+from manifests.trust.keys import PublicKey, read_capped
 from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Count, Digest, KeyId, Name, Positive, Text, Word, digest_of
 from manifests.words.errors import MalformedError, UntrustedError
@@ -23,6 +25,12 @@ MAX_ROOT = 256 << 10
 MAX_ROOTS = 256
 ROLES = ("root", "release", "consignment", "rollback")
 
+# What is named in place of a root document: kind, and a part of its content.
+_OFTEN_NAMED = (
+    ("a key", re.compile(rb"\A-----BEGIN")),
+    ("YAML that a person writes", re.compile(rb"(?m)\A[^{\0]*^waybill:")),
+    ("a signature", re.compile(rb'\A\{[^\0]*"dsseEnvelope":')),
+)
 _COMPARE = "compare the fingerprint with the vendor's paper; the medium may be of another vendor"
 TWO_DOCUMENTS = "report this to the vendor over a separate channel; receive nothing from the vendor until then"
 
@@ -168,6 +176,18 @@ def parse_root(data: bytes, what: str) -> SignedRoot:
     root = parse(envelope.payload_bytes, Root, what, max_bytes=MAX_ROOT)
     check_root(root, what)
     return SignedRoot(raw=data, envelope=envelope, root=root)
+
+
+def read_root(path: Path) -> SignedRoot:
+    """Read the root document that a person named; a file of another kind that is often named is called by its name."""
+    data = read_capped(path, MAX_ROOT)
+    try:
+        return parse_root(data, str(path))
+    except MalformedError as error:
+        kind = next((kind for kind, begin in _OFTEN_NAMED if begin.search(data)), None)
+        problem = error.problem if kind is None else f"this is {kind}; expected a root document"
+        remedy = "name a root document that `waybill trust` wrote, such as trust/1.root.json"
+        raise error.with_(problem=problem, remedy=remedy) from None
 
 
 def check_root(root: Root, what: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from console.options import all_of, path_option
-from manifests.words.errors import MalformedError, UsageError
+from manifests.words.errors import UsageError
 from verifier.trust.anchor import TrustAnchor, named_anchor
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ def find_trust(
     """
     if sum(option is not None for option in (root, fingerprint, given)) > 1:
         raise UsageError("expected one of --root, --fingerprint, --site", where="trust", remedy="leave out the others")
-    try:
-        anchor = named_anchor(root, fingerprint)
-    except MalformedError as error:
-        raise error.with_(remedy="name a root document of the vendor: --root ROOT.json") from None
+    anchor = named_anchor(root, fingerprint)
     if anchor is not None:
         return anchor, None
     # Imported here: verifying a bundle away from a site loads none of the site's code (docs/audit.md lists what is).

@@ -20,7 +20,7 @@ from verifier.documents.values import (
     require_anchor,
 )
 
-PEOPLE_REMEDY = "--site, whose policy in force lists the keys of people"
+PEOPLE_REMEDY = "waybill verify FILE --site DIR: the policy of that site lists the keys of people"
 
 
 def read_answer(data: bytes, where: str) -> DocumentSummary:

@@ -25,7 +25,7 @@ from verifier.documents.values import (
     require_anchor,
 )
 
-_KEY_REMEDY = "--fingerprint with the words of its key, which the customer gives you by another channel"
+_KEY_REMEDY = "waybill verify FILE --fingerprint WORDS: of its key, which the customer gives you by another channel"
 
 
 def read_enrolment(data: bytes, where: str) -> DocumentSummary:
@@ -49,7 +49,7 @@ def read_enrolment(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(judge, f"{_KEY_REMEDY}; or --site")
+    anchor = require_anchor(judge, f"{_KEY_REMEDY}; or waybill verify FILE --site DIR")
     claims = enrolment.verify_enrolment(data, where).enrolment
     trusted = f"sha256:{claims.key.keyid}" == anchor.pin.digest
     if judge.site is not None:
@@ -145,7 +145,7 @@ def read_request(data: bytes, where: str) -> DocumentSummary:
 
 
 def judge_request(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
-    anchor = require_anchor(judge, "--fingerprint with the words of the vendor's paper, or --root, or --site")
+    anchor = require_anchor(judge, "waybill verify FILE --fingerprint WORDS, of the vendor's paper")
     key = review_request.verify_request(data, where).request.key
     if judge.site is not None:
         check_meant_for(judge, key == judge.site.state.site_key, f"a site with key {key.keyid[:12]}", where)

@@ -18,7 +18,9 @@ from verifier.documents.values import (
     require_anchor,
 )
 
-VENDOR_REMEDY = "--root with the vendor's newest root document, or --site"
+VENDOR_REMEDY = (
+    "waybill verify FILE --root ROOT.json, with the vendor's newest root document; or waybill verify FILE --site DIR"
+)
 
 
 def read_root(data: bytes, where: str) -> DocumentSummary:

@@ -27,6 +27,7 @@ from verifier.site.journal.events import Enrolled, PolicyInForce
 from verifier.site.proposals import read_site_yaml
 from verifier.trust.findings import VERIFIER_VERSION
 
+_PERSON_REMEDY = "waybill enroll MEDIUM --person ops-1=ops-1.pub, with the other options, and --person once for each"
 OPERATOR = "operator"
 MONTHLY = "30d"
 
@@ -156,12 +157,12 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
         raise UsageError(
             "no approver is named",
             where="--person",
-            remedy="--person NAME=FILE, once for each; `waybill keygen` makes the key",
+            remedy=f"{_PERSON_REMEDY}; `waybill keygen ops-1.key` makes the key",
         )
     keys = {}
     for name, path in people.items():
         if NAME.fullmatch(name) is None:
-            raise UsageError(f"{name!r} is not a name", where="--person", remedy="--person NAME=FILE")
+            raise UsageError(f"{name!r} is not a name", where="--person", remedy=_PERSON_REMEDY)
         keys[name] = read_public(path)
         # A vendor must not approve its own releases.
         if chain.key(keys[name].keyid) is not None:
@@ -259,7 +260,7 @@ def read_people(given: tuple[str, ...]) -> dict[str, Path]:
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or not path:
-            raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy="--person NAME=FILE")
+            raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy=_PERSON_REMEDY)
         if name in people:
             raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
         people[name] = Path(path)

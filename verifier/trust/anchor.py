@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.trust.head import Known
-from manifests.trust.keys import read_capped
 from manifests.trust.revocations import revoke
-from manifests.trust.root import MAX_ROOT, Chain, Pin, join_roots, parse_root, verify_chain
+from manifests.trust.root import Chain, Pin, join_roots, read_root, verify_chain
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from verifier.trust.release_rules import SiteFacts
@@ -46,7 +45,7 @@ class TrustAnchor:
 def named_anchor(root: Path | None, fingerprint: str | None) -> TrustAnchor | None:
     """Return the anchor that --root or --fingerprint names; None when neither is given."""
     if root is not None:
-        document = parse_root(read_capped(root, MAX_ROOT), str(root))
+        document = read_root(root)
         pin = Pin(version=document.root.version, digest=document.fingerprint)
         return TrustAnchor(pin, Known(roots=(document.raw,)))
     if fingerprint is not None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
+from content.signing.detached import request_list
 from content.signing.files import write_key
 from content.signing.program import ExecSigner
 from content.signing.signers import open_signer
@@ -21,6 +22,8 @@ from content.signing.token import TokenSigner, parse_token_uri
 from content.signing.uri import split_uri, unescape
 from manifests.trust.keys import P256_ORDER
 from manifests.trust.private_keys import FileSigner, Signer, generate_key
+from manifests.trust.revocations import Revocations
+from manifests.words.canonical import encode
 from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError, WaybillError
 from tests.real import tool
 from tests.vendor import RELEASE, ROOT, SECOND, STRANGER, Vendor
@@ -502,3 +505,9 @@ def test_one_way_of_signing_at_a_time(tmp_path: Path) -> None:
     assert both.code == 2
     # A key in the environment is a default, and gives way.
     assert waybill("sign", bundle, "--prepare", tmp_path / "a", WAYBILL_KEY=str(tmp_path / "release.key")).code == 0
+
+
+def test_a_request_counts_one_and_many() -> None:
+    one, two = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+    said = Revocations(vendor="small-works", version=2, keys=("1" * 64,), releases=(one, two))
+    assert "revocation list 2 of small-works (1 key, 2 releases, 0 handlers)" in request_list(encode(said)).what

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from fleet.commands.group import fleet_group
+from fleet.commands.options import usual_key
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.report_write import export_reports, write_report
@@ -116,3 +117,11 @@ def test_a_cut_journal_shows_at_home(place: Place, tmp_path: Path) -> None:
     hand_out(place, tmp_path / "b")
     done = fleet(tmp_path, "import", str(tmp_path / "b"), code=14)
     assert "report-forked" in json.dumps(done["sites"])
+
+
+def test_the_hint_names_the_key_that_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert usual_key() == "FILE"
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "consignment-1.key").touch()
+    assert usual_key() == "keys/consignment-1.key"

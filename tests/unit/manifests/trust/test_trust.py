@@ -1,5 +1,6 @@
 """The chain of roots against a small model, and who is counted. Wrong chains are vectors: root-*."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from msgspec.structs import replace
 
 from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.private_keys import FileSigner
-from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, Role, parse_root, verify_chain
+from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, Role, parse_root, read_root, verify_chain
 from manifests.words.digest import digest_of
-from manifests.words.errors import UntrustedError
+from manifests.words.errors import MalformedError, UntrustedError
 from tests.vendor import RELEASE, ROOT, SECOND, Vendor, derived
 
 HOLDERS = tuple(derived(number) for number in range(301, 305))
@@ -32,6 +33,25 @@ def chain_of(holders: list[set[int]], thresholds: list[int], signers: list[set[i
         )
         made.append(seal(encode_root(root), ROOT_TYPE, tuple(HOLDERS[i] for i in sorted(signed))))
     return tuple(made)
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"# who may sign\nwaybill: 1\nvendor: small-works\n", "this is YAML that a person writes; expected"),
+        (RELEASE.public.pem.encode(), "this is a key; expected"),
+        (Vendor().head().signatures[0].bundle, "this is a signature; expected"),
+        (b"{}", "missing required field"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_a_file_that_is_often_named_for_a_root_document(data: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "given"
+    path.write_bytes(data)
+    with pytest.raises(MalformedError, match=problem) as caught:
+        read_root(path)
+    assert caught.value.where.startswith(str(path))
+    assert "such as trust/1.root.json" in caught.value.remedy
 
 
 @settings(max_examples=60)

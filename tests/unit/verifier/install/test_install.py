@@ -619,8 +619,9 @@ def test_enrolment(place: Place) -> None:
 
 
 def test_enrolment_needs_somebody() -> None:
-    with pytest.raises(UsageError, match="is not NAME=FILE"):
+    with pytest.raises(UsageError, match="is not NAME=FILE") as caught:
         read_people(("ops-1",))
+    assert caught.value.remedy.startswith("waybill enroll MEDIUM --person ops-1=ops-1.pub")
     with pytest.raises(UsageError, match="is named twice"):
         read_people(("a=b", "a=c"))
 
