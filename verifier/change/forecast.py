@@ -5,8 +5,10 @@ a review cannot name an act that is not done, nor leave one out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
+
+from msgspec.structs import replace
 
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of

@@ -525,7 +525,7 @@ def test_the_summary_of_unacknowledged_reports_is_whole_or_says_what_it_omits(pl
 
 
 def replaced(state: SiteState, seq: int) -> SiteState:
-    return replace_data(state, reports=replace_data(state.reports, seq=seq))
+    return replace(state, reports=replace(state.reports, seq=seq))
 
 
 def test_what_does_not_fit_is_counted() -> None:
