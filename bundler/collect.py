@@ -205,12 +205,16 @@ def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Part
 
 
 def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFinding]:
+    place = image.from_
+    if parse_from(place).kind == "registry" and collected.place not in place:
+        # A short name, or one that a mirror serves: the registry that was asked is another one.
+        place = f"{place} ({collected.place})"
     for doubt in collected.doubts:
-        yield BuildFinding("beside-image", f"image {image.name} from {image.from_}: {doubt}")
+        yield BuildFinding("beside-image", f"image {image.name} from {place}: {doubt}")
     if collected.left_out:
-        yield BuildFinding("left-out", gaps_text(image.name, image.from_, collected.left_out))
+        yield BuildFinding("left-out", gaps_text(image.name, place, collected.left_out))
     if foreign := tuple(one for one in collected.absent if one.url is not None):
-        yield BuildFinding("foreign-absent", foreign_text(image.name, image.from_, foreign))
+        yield BuildFinding("foreign-absent", foreign_text(image.name, place, foreign))
     for text in collected.sboms.unnamed(image.name):
         yield BuildFinding("sbom-unnamed", text)
 

@@ -38,6 +38,7 @@ class CollectedImage:
     """What ``release.json`` and ``index.json`` say about one image.
 
     Attributes:
+        place: Where it was read: a file, or host and repository.
         listed: Entries of index.json, the image itself first.
         edges: (index, child) pairs that were packed; the children that no image packed are absent.
         documents: Digests of the manifests and indexes that were packed.
@@ -46,6 +47,7 @@ class CollectedImage:
     """
 
     image: Image
+    place: str
     listed: tuple[Descriptor, ...]
     absent: tuple[Absent, ...]
     edges: frozenset[tuple[str, str]]
@@ -120,6 +122,7 @@ def _collected(request: ImageRequest) -> CollectedImage:
             base=spec.base or walk.base(root),
             converted=source.converted,
         ),
+        place=source.name,
         listed=(
             replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or request.version}"),)),
             *companions,

@@ -24,7 +24,7 @@ from manifests.documents.rollback import Rollback, parse_rollback
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.progress import ProgressCallback
-from manifests.words.units import show_size
+from manifests.words.units import show_count, show_size
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.findings import Finding, ok, refusal, refused
 from verifier.trust.release_rules import judge_release
@@ -180,6 +180,8 @@ def _conclude(
         if delta
         else f"{count} members, {size}, every byte checked"
     )
+    if elsewhere := len({child.digest for child in release.absent if child.url is not None}):
+        text += f"; without {show_count(elsewhere, 'foreign layer')}, which the site gets elsewhere"
     graph, contract, rollback = None, None, None
     if read is not None:
         graph = walk(release, read)

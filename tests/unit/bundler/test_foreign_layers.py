@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, RefusedError
 from tests.images import LayoutWriter, layer
 from tests.real import certificate
+from tests.vectors.surgery import request
 from tests.vendor import Vendor
 from tests.workshop import Workshop
+from verifier.trust.bundle import verify_path
 
 LAYER, DIFF_ID = layer({"base/data": b"not ours to distribute"})
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
@@ -120,15 +123,11 @@ def findings(built: BuiltBundle) -> list[str]:
     return [one.finding for one in built.findings]
 
 
-def verified(built: BuiltBundle) -> None:
-    """The verifier takes what was built."""
-    from manifests.trust.root import Pin
-    from tests.vectors.surgery import Case, from_file
-
-    vendor = Vendor()
-    pin = vendor.pin()
-    assert isinstance(pin, Pin)
-    assert from_file(Case(built.path.read_bytes(), pin)).line == "ok"
+def verified(built: BuiltBundle) -> str:
+    """The verifier takes what was built; what it says of the members."""
+    found = verify_path(built.path, request(Vendor().pin(), now=datetime(2026, 12, 1, tzinfo=UTC)))
+    assert found.end == "complete", found.findings
+    return next(one.text for one in found.findings if one.id == "members")
 
 
 def test_without_a_choice_it_is_refused_and_both_ways_are_named(shop: Workshop) -> None:
@@ -236,7 +235,7 @@ def test_absent_layers_are_listed_with_their_address_and_a_warning(shop: Worksho
     assert digest_of(LAYER) not in packed(built)
     assert built.release.images[0].manifest.digest == image.digest
     assert findings(built) == ["foreign-absent"]
-    verified(built)
+    assert "without 1 foreign layer, which the site gets elsewhere" in verified(built)
 
 
 def test_one_image_may_fetch_what_another_leaves_out(shop: Workshop, layers: Layers) -> None:

@@ -161,6 +161,17 @@ def test_a_mirror_is_read_instead(shop: Workshop) -> None:
         assert built.release.images[0].manifest.digest == digest_of(IMAGE)
 
 
+def test_a_warning_names_the_registry_that_was_asked(shop: Workshop) -> None:
+    with quirky(kind="tags", status=403) as registry:
+        registry.blobs["hub/library/app", digest_of(CONFIG)] = CONFIG
+        for reference in ("1.0", digest_of(IMAGE)):
+            registry.manifests["hub/library/app", reference] = (IMAGE, OCI_MANIFEST)
+        write(shop, {"docker.io": {"mirror": f"{registry.host}/hub"}, registry.host: {"plain_http": True}})
+        built = build(shop, "app:1.0")
+    (finding,) = [one for one in built.findings if one.finding == "beside-image"]
+    assert finding.text.startswith(f"image app from app:1.0 ({registry.host}/hub/library/app): ")
+
+
 def test_short_names_can_be_refused(shop: Workshop) -> None:
     write(shop, {}, short_names=False)
     with pytest.raises(MalformedError, match=r"'app:1\.0' names no registry") as caught:
