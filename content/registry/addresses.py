@@ -1,6 +1,7 @@
 """Check the addresses that a registry session connects to, and its TLS settings."""
 
 import ssl
+from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -13,11 +14,17 @@ Origin = tuple[str, str, int]
 def tls_context(ca: Path | None) -> ssl.SSLContext:
     """The system's roots, or this one authority and no other."""
     try:
-        return ssl.create_default_context(cafile=str(ca) if ca else None)
+        return _system_context() if ca is None else ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
         raise HostError(
             "cannot read the certificate of the authority", where=str(ca), remedy="name a PEM file"
         ) from error
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    """One context for all sessions of this process: OpenSSL takes long to read the system's roots."""
+    return ssl.create_default_context()
 
 
 def origin_of(url: str) -> Origin:

@@ -6,8 +6,10 @@ Blobs go in pieces, manifests as they are; referrers are listed by the registry 
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import cast
 from urllib.parse import urlsplit, urlunsplit
 
 from content.bundle.oci import MAX_MANIFEST_BYTES, OCI_INDEX, Descriptor, ImageIndex, parse_oci
@@ -32,6 +34,34 @@ class _Upload:
     digest: str
     size: int
     chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass
+class _OneRead:
+    """Gives pieces that can be read only once. Raises HostError at the second call, which a repetition would need."""
+
+    pieces: Iterable[memoryview]
+    digest: str
+    size: int
+    begun: bool = False
+
+    def __call__(self) -> Iterator[bytes]:
+        if self.begun:
+            raise HostError("the upload cannot be repeated from the same source", where=self.digest)
+        self.begun = True
+        return self._counted()
+
+    def _counted(self) -> Iterator[bytes]:
+        """Raises DamagedError unless there are ``size`` bytes: the server waits for that many."""
+        seen = 0
+        for piece in self.pieces:
+            seen += len(piece)
+            if seen > self.size:
+                break
+            # A socket takes any buffer; the types of requests know bytes only.
+            yield cast(bytes, piece)
+        if seen != self.size:
+            raise DamagedError(f"found {seen} bytes, expected {self.size}", where=self.digest, remedy=CHANGED_SOURCE)
 
 
 class Registry(RegistryReader):
@@ -93,6 +123,38 @@ class Registry(RegistryReader):
                 location = self._start_upload(repository, digest, None)
         raise self._session.peer.error(f"did not keep the upload of {digest}")
 
+    def push_stream(
+        self, repository: str, digest: str, size: int, pieces: Iterable[memoryview], sent: Callable[[], str]
+    ) -> None:
+        """Store a blob from a source that can be read only once. The registry must not have the blob.
+
+        Args:
+            pieces: The blob from its start; a piece is not used after the next one was asked for.
+            sent: Called after the last piece; returns the digest of all pieces.
+
+        Raises DamagedError for other bytes: the upload is then never closed, and the registry is told to forget it.
+        HostError for a refusal or a break: nothing is repeated.
+        """
+        location = self._start_upload(repository, digest, None)
+        if location is None:
+            return
+        upload = _Upload(repository, digest, size, _OneRead(pieces, digest, size))
+        part = {"Content-Range": f"0-{size - 1}"}
+        headers = self._send("PATCH", location, upload, Body(size, upload.chunks), part)
+        if headers is None:
+            raise self._session.peer.error(f"did not keep the upload of {digest}")
+        location = self._session.own_url(location, headers.get("Location", location))
+        if (observed := sent()) != digest:
+            with suppress(HostError), self._session.request("DELETE", location, repository=repository) as answer:
+                answer.discard()
+            raise DamagedError(f"found bytes with {observed}", where=digest, remedy=CHANGED_SOURCE)
+        if self._send("PUT", _closing(location, digest), upload, b"", {}) is None:
+            raise self._session.peer.error(f"did not keep the upload of {digest}")
+
+    def mount_blob(self, repository: str, digest: str, source: str) -> bool:
+        """Make the blob of the repository ``source`` one of ``repository`` too; return whether the registry did it."""
+        return self._start_upload(repository, digest, source) is None
+
     def _put_manifest(
         self, repository: str, reference: str, data: bytes, media_type: str, *, compare: bool = True
     ) -> Mapping[str, str]:
@@ -144,9 +206,7 @@ class Registry(RegistryReader):
                 return False
             location = self._session.own_url(location, headers.get("Location", location))
             body = b""
-        parts = urlsplit(location)
-        query = f"{parts.query}&digest={upload.digest}" if parts.query else f"digest={upload.digest}"
-        closing = urlunsplit(parts._replace(query=query))
+        closing = _closing(location, upload.digest)
         return self._send("PUT", closing, upload, body, {}, lost=(404, 416, 400) if offset else (404, 416)) is not None
 
     def _send(
@@ -260,6 +320,13 @@ class Registry(RegistryReader):
 def _fallback_tag(digest: str) -> str:
     """distribution-spec, referrers tag schema."""
     return checked_digest(digest).replace(":", "-")
+
+
+def _closing(location: str, digest: str) -> str:
+    """The address that closes an upload (distribution-spec, pushing a blob in chunks)."""
+    parts = urlsplit(location)
+    query = f"{parts.query}&digest={digest}" if parts.query else f"digest={digest}"
+    return urlunsplit(parts._replace(query=query))
 
 
 def checked_chunks(chunks: Iterator[bytes], digest: str, size: int, *, skip: int = 0) -> Iterator[bytes]:

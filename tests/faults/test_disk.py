@@ -1,8 +1,10 @@
 """A disk that refuses at one point, or is full from one point on: old or new, and one clear failure."""
 
 import errno
+import hashlib
 import itertools
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from tests.faults.crash import problems
 from tests.faults.model import FailingDisk, QuickDisk
 from tests.faults.test_crash import SCENES, Scene, fast, vendor
 from tests.place import Place, make_place
-from verifier.site.disk import Disk
+from verifier.site.disk import READ, STEP, CopiedBytes, Disk, Source
 
 __all__ = ["fast"]
 
@@ -151,7 +153,85 @@ def test_a_copy_that_the_kernel_cuts_short_goes_on(
     monkeypatch.setattr(os, "sendfile", file_less if shortcut == "sendfile" else refuse)
     monkeypatch.setattr(os, "pread", read_less)
     with source.open("rb") as file:
-        digest = Disk().copy(file.fileno(), len(b"before"), len(data), tmp_path / "copy")
+        digest = Disk().copy(Source(file.fileno(), len(b"before"), len(data)), tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == data
     assert digest == digest_of(data)
     assert len(moved) > len(data) // 1000
+
+
+@pytest.mark.parametrize("size", [0, 1, 4096, READ, READ + 1, STEP + 3 * READ + 5000])
+@pytest.mark.parametrize("way", ["direct", "never direct", "refused at the first write"])
+@pytest.mark.parametrize("takes", [0, 1, 1000])
+def test_a_copy_gives_its_bytes_to_a_receiver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, way: str, takes: int
+) -> None:
+    """The copy is whole whatever the receiver takes, and whether or not the file system writes around the cache."""
+    data = random.Random(size).randbytes(size)
+    (tmp_path / "source").write_bytes(b"before" + data + b"after")
+    if way == "never direct":
+        monkeypatch.setattr("verifier.site.disk._set_direct", lambda descriptor, on: False)
+    elif way == "refused at the first write":
+        real = os.pwrite
+        refused: list[int] = []
+
+        def once(descriptor: int, piece: bytes, at: int) -> int:
+            if not refused and len(piece) == READ:
+                refused.append(at)
+                raise OSError(errno.EINVAL, "refused")
+            return real(descriptor, piece, at)
+
+        monkeypatch.setattr(os, "pwrite", once)
+    received = bytearray()
+    progress: list[int] = []
+
+    def receive(copied: CopiedBytes) -> None:
+        for _, piece in zip(range(takes), copied, strict=False):
+            received.extend(piece)
+
+    with (tmp_path / "source").open("rb") as file:
+        source = Source(file.fileno(), len(b"before"), size, progress.append)
+        digest = Disk().copy(source, tmp_path / "copy", receive=receive)
+    assert (tmp_path / "copy").read_bytes() == data
+    assert digest == "sha256:" + hashlib.sha256(data).hexdigest()
+    assert data.startswith(received)
+    assert len(received) == min(size, takes * READ)
+    assert sum(progress) == size
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_source_that_fails_is_an_error_of_the_copy_and_not_of_the_receiver(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, direct: bool
+) -> None:
+    (tmp_path / "source").write_bytes(bytes(3 * READ))
+    real = os.preadv
+    seen: list[bytes] = []
+
+    def failing(descriptor: int, buffers: list[memoryview], at: int) -> int:
+        if at >= 2 * READ:
+            raise OSError(errno.EIO, "Input/output error")
+        return real(descriptor, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", failing)
+    if not direct:
+        monkeypatch.setattr("verifier.site.disk._set_direct", lambda descriptor, on: False)
+
+    def receive(copied: CopiedBytes) -> None:
+        with pytest.raises(HostError, match="the copy failed: Input/output error"):
+            seen.extend(bytes(piece) for piece in copied)
+
+    with (tmp_path / "source").open("rb") as file, pytest.raises(OSError, match="Input/output error"):
+        Disk().copy(Source(file.fileno(), 0, 3 * READ), tmp_path / "copy", receive=receive)
+    assert len(seen) == 2
+
+
+def take_all(copied: CopiedBytes) -> None:
+    for _ in copied:
+        pass
+
+
+def test_a_source_that_ends_early_gives_a_shorter_copy_and_another_digest(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(READ + 10))
+    with (tmp_path / "source").open("rb") as file:
+        digest = Disk().copy(Source(file.fileno(), 0, 2 * READ), tmp_path / "copy", receive=take_all)
+    assert (tmp_path / "copy").stat().st_size == READ + 10
+    assert digest == "sha256:" + hashlib.sha256(bytes(READ + 10)).hexdigest()

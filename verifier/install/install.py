@@ -3,13 +3,15 @@
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from content.bundle.bulk import open_bundle
-from content.bundle.places import find_places
+from content.bundle.bulk import read_blob as read_member
+from content.bundle.places import Bulk, find_places
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
@@ -34,6 +36,9 @@ from verifier.install.result import (
 )
 from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.time import check_window, effective_now
+from verifier.runtime.drivers.driver import ReadDocument, ReceivingDriver
+from verifier.site.blobs import read_blob
+from verifier.site.disk import Receiver
 from verifier.site.folder import Site
 from verifier.site.generations import write_generation
 from verifier.site.journal.chain import one_line
@@ -204,7 +209,30 @@ def _copy_blobs(work: _Installation, missing: tuple[Blob, ...]) -> None:
         )
     descriptor = open_bundle(path)
     try:
-        places = find_places(descriptor, change.release, str(path))
-        site.store.ingest(descriptor, places, missing, str(path), work.request.on_progress)
+        bulk = find_places(descriptor, change.release, str(path))
+        with ExitStack() as stack:
+            receivers = _receivers(work, stack, _document_reader(site, descriptor, bulk))
+            site.store.ingest(descriptor, bulk, missing, str(path), work.request.on_progress, receivers)
     finally:
         os.close(descriptor)
+
+
+def _receivers(work: _Installation, stack: ExitStack, read: ReadDocument) -> dict[str, Receiver]:
+    """Return what gets the bytes of a blob while it is copied, by digest; the first step that asks for a blob wins."""
+    receivers: dict[str, Receiver] = {}
+    for step in work.steps:
+        if isinstance(step.driver, ReceivingDriver):
+            named = stack.enter_context(step.driver.receivers(step.plan, step.context, read))
+            receivers = {**named, **receivers}
+    return receivers
+
+
+def _document_reader(site: Site, descriptor: int, bulk: Bulk) -> ReadDocument:
+    """Return what reads a document from the medium, or from the store if the medium does not have it."""
+    places = {place.blob.digest: place for place in bulk.present}
+
+    def read(digest: str, max_bytes: int) -> bytes:
+        place = places.get(digest)
+        return read_blob(site.blobs, digest, max_bytes) if place is None else read_member(descriptor, place, max_bytes)
+
+    return read

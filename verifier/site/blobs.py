@@ -5,7 +5,7 @@ Every read checks the digest, so a changed byte is always an error.
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,11 +19,14 @@ from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, unreadable
 from manifests.words.progress import ProgressCallback, no_progress
-from verifier.site.disk import Disk
+from verifier.site.disk import Disk, Receiver, Source
 
 BUFFER = 1 << 20
 # Two at once keep a disk and a core busy each; more only make the disk seek.
 WORKERS = 2
+# While blobs are also sent, the copies wait for the receiver more than for the disk.
+SENDING_WORKERS = int(os.environ.get("SW", "4"))
+NO_RECEIVERS: Mapping[str, Receiver] = {}
 _REMEDY = "receive the bundle again with `waybill receive BUNDLE --keep`"
 
 
@@ -176,11 +179,15 @@ class Store:
         missing: tuple[Blob, ...],
         what: str,
         on_progress: ProgressCallback = no_progress,
+        receivers: Mapping[str, Receiver] = NO_RECEIVERS,
     ) -> None:
         """Copy the ``missing`` blobs out of a bundle, durably.
 
         It can be stopped and run again at any point: each blob is there whole, or not there. Damage does not stop it:
         every good blob is kept, so that another medium needs only the rest.
+
+        Args:
+            receivers: By digest, who gets the bytes of a blob while it is copied.
 
         Raises:
             DamagedError: Blobs are missing or damaged; names them with their byte ranges.
@@ -191,8 +198,14 @@ class Store:
         places = {place.blob.digest: place for place in bulk.present}
         absent = [blob for blob in missing if blob.digest not in places]
         largest_first = sorted((blob for blob in missing if blob.digest in places), key=lambda blob: -blob.size)
-        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            futures = [pool.submit(self._take, descriptor, places[blob.digest], on_progress) for blob in largest_first]
+
+        def take(blob: Blob) -> tuple[DamagedRange, ...]:
+            place = places[blob.digest]
+            source = Source(descriptor, place.offset, blob.size, on_progress)
+            return self._take(source, place, receivers.get(blob.digest))
+
+        with ThreadPoolExecutor(max_workers=SENDING_WORKERS if receivers else WORKERS) as pool:
+            futures = [pool.submit(take, blob) for blob in largest_first]
             try:
                 damaged = [part for future in futures for part in future.result()]
             except BaseException:
@@ -213,16 +226,16 @@ class Store:
                 finding="incomplete",
             )
 
-    def _take(self, descriptor: int, place: MemberLocation, on_progress: ProgressCallback) -> tuple[DamagedRange, ...]:
+    def _take(self, source: Source, place: MemberLocation, receive: Receiver | None) -> tuple[DamagedRange, ...]:
         """Copy one blob into the store; return its damaged ranges."""
         blob, end = place.blob, place.offset + place.blob.size
         final = blob_path(self.path, blob.digest)
         part = final.with_name(final.name + ".part")
         try:
-            digest = self.disk.copy(descriptor, place.offset, blob.size, part, on_progress)
+            digest = self.disk.copy(source, part, receive=receive)
         except OSError:
             # The kernel does not say which of the two files failed. If the medium can be read, the store's file failed.
-            stretches = unreadable_ranges(descriptor, place.offset, end)
+            stretches = unreadable_ranges(source.descriptor, place.offset, end)
             if not stretches:
                 raise
             with suppress(OSError):

@@ -5,7 +5,9 @@ reports a write error there, and only once. A failed sync is never tried again (
 """
 
 import errno
+import fcntl
 import hashlib
+import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from manifests.words.errors import HostError
+from manifests.words.progress import ProgressCallback, no_progress
 
 T = TypeVar("T")
 STEP = 8 << 20
@@ -29,6 +34,96 @@ class Space:
     bytes: int
     inodes: int
     block: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """``size`` bytes at ``offset`` of an open file; ``on_progress`` is called with the number of bytes copied."""
+
+    descriptor: int
+    offset: int
+    size: int
+    on_progress: ProgressCallback = no_progress
+
+
+class CopiedBytes:
+    """The bytes of a copy while it is made: each piece is in the new file and hashed before it is given out.
+
+    Iterating makes the copy go on. A piece is valid until the next one is asked for. Whoever stops early gets no more
+    bytes; the copy is made nevertheless.
+    """
+
+    def __init__(self, source: Source, target: int, *, direct: bool = False) -> None:
+        self._hash = hashlib.sha256()
+        self._pieces = self._copy_direct(source, target) if direct else self._copy(source, target)
+        self._failure: OSError | None = None
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """Raises HostError when medium or disk fail, so that no HTTP library takes it for a failure of the network."""
+        try:
+            # Not `yield from`: whoever stops early would close the copy itself.
+            for piece in self._pieces:  # noqa: UP028
+                yield piece
+        except OSError as error:
+            self._failure = error
+            raise HostError(f"the copy failed: {error.strerror or error}", finding="copy-failed") from error
+
+    @property
+    def digest(self) -> str:
+        """The digest of the bytes copied so far."""
+        return "sha256:" + self._hash.hexdigest()
+
+    def finish(self) -> None:
+        """Copy what is left. Raises OSError also for a failure that somebody who iterated has seen already."""
+        for _ in self._pieces:
+            pass
+        if self._failure is not None:
+            raise self._failure
+
+    def _copy(self, source: Source, target: int) -> Iterator[memoryview]:
+        """Copy in steps. Each is hashed from the copy while it is in memory, and its write-back is started at once.
+
+        The early write-back keeps the sync at the end short: DONTNEED starts the write-back of dirty pages and
+        drops only clean ones (mm/fadvise.c), and Python has no sync_file_range.
+        """
+        buffer = memoryview(bytearray(min(READ, max(source.size, 1))))
+        at = 0
+        while at < source.size:
+            count = _move(source.descriptor, source.offset + at, min(STEP, source.size - at), target, at)
+            if count == 0:
+                break
+            end = at + count
+            hashed = at
+            while hashed < end:
+                got = os.preadv(target, [buffer[: min(len(buffer), end - hashed)]], hashed)
+                if got == 0:
+                    break
+                self._hash.update(buffer[:got])
+                yield buffer[:got]
+                hashed += got
+            os.posix_fadvise(target, at, count, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(source.descriptor, source.offset + at, count, os.POSIX_FADV_DONTNEED)
+            source.on_progress(count)
+            at = end
+
+    def _copy_direct(self, source: Source, target: int) -> Iterator[memoryview]:
+        """Copy through one buffer that is written around the page cache: nobody reads the copy again soon."""
+        # Of whole pages, as O_DIRECT needs it.
+        buffer = memoryview(mmap.mmap(-1, READ))
+        at = dropped = 0
+        while at < source.size and (piece := _read_full(source, at, buffer)):
+            _write_direct(target, piece, at)
+            self._hash.update(piece)
+            yield piece
+            at += len(piece)
+            if at - dropped >= STEP or at == source.size:
+                os.posix_fadvise(source.descriptor, source.offset + dropped, at - dropped, os.POSIX_FADV_DONTNEED)
+                source.on_progress(at - dropped)
+                dropped = at
+
+
+# Gets the bytes of a copy while it is made. Never raises for a failure of its own; may stop before the end.
+Receiver = Callable[[CopiedBytes], None]
 
 
 class Disk:
@@ -161,22 +256,16 @@ class Disk:
                 self._effect("write", path, lambda: os.posix_fallocate(descriptor, 0, size))
             self._effect("sync", path, lambda: os.fsync(descriptor))
 
-    def copy(
-        self,
-        source: int,
-        offset: int,
-        size: int,
-        path: Path,
-        on_progress: Callable[[int], None] = lambda _: None,
-        mode: int = 0o444,
-    ) -> str:
-        """Copy ``size`` bytes at ``offset`` of ``source`` to a new file, synced; return the digest of the copy.
+    def copy(self, source: Source, path: Path, mode: int = 0o444, receive: Receiver | None = None) -> str:
+        """Copy ``source`` to a new file, synced; return the digest of the copy.
 
         The copy is hashed, not the source, which could return other bytes the next time. A source that ends early gives
-        a shorter file, and so another digest.
+        a shorter file, and so another digest. ``receive`` gets the same bytes meanwhile; it never delays the end.
         """
         with self._create(path, mode, os.O_RDWR) as descriptor:
-            digest = self._effect("copy", path, lambda: _copy(source, offset, size, descriptor, on_progress))
+            direct = receive is not None and _set_direct(descriptor, on=True)
+            copied = CopiedBytes(source, descriptor, direct=direct)
+            digest = self._effect("copy", path, lambda: _copied(copied, receive))
             self._effect("sync", path, lambda: os.fdatasync(descriptor))
         return digest
 
@@ -207,32 +296,45 @@ def write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _copy(source: int, offset: int, size: int, target: int, on_progress: Callable[[int], None]) -> str:
-    """Copy in steps. Each is hashed from the copy while it is in memory, and its write-back is started at once.
+def _copied(copied: CopiedBytes, receive: Receiver | None) -> str:
+    """Copy to the end, whatever part of it ``receive`` takes; return the digest of the copy."""
+    if receive is not None:
+        receive(copied)
+    copied.finish()
+    return copied.digest
 
-    The early write-back keeps the sync at the end short: DONTNEED starts the write-back of dirty pages and
-    drops only clean ones (mm/fadvise.c), and Python has no sync_file_range.
-    """
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(READ, max(size, 1))))
-    at = 0
-    while at < size:
-        count = _move(source, offset + at, min(STEP, size - at), target, at)
-        if count == 0:
-            break
-        end = at + count
-        hashed = at
-        while hashed < end:
-            got = os.preadv(target, [buffer[: min(len(buffer), end - hashed)]], hashed)
-            if got == 0:
-                break
-            digest.update(buffer[:got])
-            hashed += got
-        os.posix_fadvise(target, at, count, os.POSIX_FADV_DONTNEED)
-        os.posix_fadvise(source, offset + at, count, os.POSIX_FADV_DONTNEED)
-        on_progress(count)
-        at = end
-    return "sha256:" + digest.hexdigest()
+
+def _set_direct(descriptor: int, *, on: bool) -> bool:
+    """Let writes go around the page cache, or through it again; return whether the file system takes that."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
+    except OSError:
+        return False
+    return True
+
+
+def _read_full(source: Source, at: int, buffer: memoryview) -> memoryview:
+    """Fill the buffer from the source; less only at the end."""
+    wanted, got = min(len(buffer), source.size - at), 0
+    while got < wanted and (count := os.preadv(source.descriptor, [buffer[got:wanted]], source.offset + at + got)):
+        got += count
+    return buffer[:got]
+
+
+def _write_direct(target: int, piece: memoryview, at: int) -> None:
+    """Write whole pages around the page cache; the rest, and what the file system does not take so, through it."""
+    written = 0
+    if len(piece) % mmap.PAGESIZE == 0:
+        try:
+            written = os.pwrite(target, piece, at)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    if written < len(piece):
+        _set_direct(target, on=False)
+    while written < len(piece):
+        written += os.pwrite(target, piece[written:], at + written)
 
 
 def _move(source: int, offset: int, count: int, target: int, at: int) -> int:

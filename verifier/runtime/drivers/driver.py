@@ -7,18 +7,19 @@ A driver keeps no state that recovery relies on; the journal and ``observe`` dec
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast
+from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 
 from manifests.documents.release import InstallStep, Release
 from manifests.words.digest import is_digest
 from manifests.words.errors import NewerError, RefusedError, unreadable
-from verifier.site.disk import Disk
+from verifier.site.disk import Disk, Receiver
 
 ABSENT = "absent"
 UNREADABLE = "unreadable"
@@ -26,6 +27,8 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MAX_SECRET = 64 << 10
 ComponentLevel = Literal["placed", "running"]
 T = TypeVar("T")
+# Reads a document of the release by digest, of at most so many bytes; the bytes have that digest.
+ReadDocument = Callable[[str, int], bytes]
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,20 @@ class Driver(Protocol):
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
         """Remove what was staged for a generation that is not visible and will not be again."""
+
+
+@runtime_checkable
+class ReceivingDriver(Protocol):
+    """A driver that takes the bytes of blobs while they are copied into the store, so that ``stage`` has less to do."""
+
+    def receivers(
+        self, plan: DriverPlan, context: DriverContext, read: ReadDocument
+    ) -> AbstractContextManager[Mapping[str, Receiver]]:
+        """Return, by digest, what gets the bytes of a blob.
+
+        Nothing depends on it: a blob is used only after its digest was found right, and ``stage`` does whatever was not
+        done, and reports why it could not be done. So this never fails for the sake of the runtime.
+        """
 
 
 # A driver is imported when a site uses it.

@@ -14,7 +14,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, unreadable
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, step_error
 from verifier.site.blobs import blob_path, different, hash_file, missing
-from verifier.site.disk import Disk
+from verifier.site.disk import Disk, Source
 
 MAX_FILES = 200_000
 # Files that a detail names before it only counts.
@@ -91,7 +91,7 @@ def copy_blob(disk: Disk, blobs: Path, digest: str, size: int, path: Path, mode:
     except OSError as error:
         raise unreadable(error, str(source), remedy="check the disk") from error
     try:
-        copied = disk.copy(descriptor, 0, size, path, mode=mode)
+        copied = disk.copy(Source(descriptor, 0, size), path, mode)
     finally:
         os.close(descriptor)
     if copied != digest:

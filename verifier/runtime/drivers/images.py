@@ -7,7 +7,7 @@ from content.bundle.graph import Graph, Node, walk
 from content.bundle.oci import MAX_MANIFEST_BYTES, REF_NAME, Descriptor, ImageIndex
 from manifests.documents.release import Image, InstallStep, Release
 from manifests.words.digest import Blob
-from verifier.runtime.drivers.driver import DriverContext, step_error
+from verifier.runtime.drivers.driver import DriverContext, ReadDocument, step_error
 from verifier.site.blobs import read_blob
 
 
@@ -80,8 +80,13 @@ def check_step(step: InstallStep, driver: str) -> None:
         )
 
 
-def image_parts(context: DriverContext, step: InstallStep) -> tuple[ImageParts, ...]:
-    """Return the images of ``step``, read from the store; every document is hashed.
+def image_parts(
+    context: DriverContext, step: InstallStep, read_document: ReadDocument | None = None
+) -> tuple[ImageParts, ...]:
+    """Return the images of ``step``; every document is hashed.
+
+    Args:
+        read_document: Reads a document that the store may not have yet; None reads the store.
 
     Raises:
         DamagedError: A document is missing from the store or has other bytes.
@@ -91,7 +96,8 @@ def image_parts(context: DriverContext, step: InstallStep) -> tuple[ImageParts, 
 
     def read(digest: str) -> bytes:
         # index.json lists every image and may be longer than a manifest; the release states its size.
-        return read_blob(context.blobs, digest, index.size if digest == index.digest else MAX_MANIFEST_BYTES)
+        limit = index.size if digest == index.digest else MAX_MANIFEST_BYTES
+        return read_document(digest, limit) if read_document else read_blob(context.blobs, digest, limit)
 
     graph = walk(context.release, read)
     return tuple(_parts(graph, context.release.image(name), context.release.version) for name in step.images)

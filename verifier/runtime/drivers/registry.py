@@ -5,23 +5,20 @@ unable to delete a tag, and other tools may write to it, so `observe` reads ever
 """
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from content.bundle.graph import Node
 from content.bundle.oci import Descriptor, ImageIndex
-from content.registry.image_errors import ImagePlace
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import InstallStep
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, WaybillError
-from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan
+from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan, ReadDocument
 from verifier.runtime.drivers.images import ImageParts, check_step, foreign_lines, image_parts, registry_tag
 from verifier.runtime.drivers.registry_client import (
     MISSING,
-    UNREACHABLE,
     SiteRegistry,
     Tag,
     TagRecord,
@@ -36,13 +33,9 @@ from verifier.runtime.drivers.registry_client import (
     withdraw_tags,
     write_record,
 )
-from verifier.site.blobs import BUFFER, blob_path, read_blob
-
-T = TypeVar("T")
-_FOREIGN_REMEDY = (
-    "allow these addresses in the registry (distribution: validation.manifests.urls.allow), "
-    "or ask the vendor for images without foreign layers"
-)
+from verifier.runtime.drivers.registry_push import in_parallel, place_of, push, upload_receivers
+from verifier.site.blobs import read_blob
+from verifier.site.disk import Receiver
 
 
 class RegistryDriver:
@@ -76,11 +69,25 @@ class RegistryDriver:
             deactivation=tuple(deactivation),
         )
 
+    @contextmanager
+    def receivers(
+        self, plan: DriverPlan, context: DriverContext, read: ReadDocument
+    ) -> Iterator[Mapping[str, Receiver]]:
+        """Send large blobs while they are copied. Whatever fails here is left to `stage`, which reports it."""
+        with ExitStack() as stack:
+            receivers: Mapping[str, Receiver] = {}
+            with suppress(WaybillError, OSError):
+                settings = registry_settings(context)
+                parts = image_parts(context, plan.step, read)
+                registry = stack.enter_context(connect(context, settings))
+                receivers = upload_receivers(registry, settings, context, parts)
+            yield receivers
+
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         settings = registry_settings(context)
         parts = image_parts(context, plan.step)
         with connect(context, settings) as registry:
-            _push(registry, settings, context.blobs, parts)
+            push(registry, settings, context, parts)
 
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """1. record the tags; 2. push what is missing; 3. set the tags; 4. withdraw tags of later generations."""
@@ -89,10 +96,10 @@ class RegistryDriver:
         record = _tag_record(settings, parts)
         write_record(context, plan.step, record)  # 1
         with connect(context, settings) as registry:
-            _push(registry, settings, context.blobs, parts)  # 2
+            push(registry, settings, context, parts)  # 2
             for part in parts:  # 3
                 repository = repository_of(settings, part.image)
-                with _place(settings, part).errors():
+                with place_of(settings, part).errors():
                     _set_tag(registry, repository, context.blobs, part)
             own = {(tag.repository, tag.tag) for tag in record.tags}
             for path, later in later_records(context, plan.step, settings.endpoint):  # 4
@@ -152,86 +159,6 @@ def _tag_record(settings: RegistryDriverFile, parts: Iterable[ImageParts]) -> Ta
     return TagRecord(endpoint=settings.endpoint, tags=tuple(tags))
 
 
-def _push(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, parts: tuple[ImageParts, ...]) -> None:
-    """Push everything that has a digest: blobs, then documents, children first, then what refers to them."""
-    needed: dict[str, tuple[Descriptor, list[ImageParts]]] = {}
-    for part in parts:
-        for blob in part.blobs:
-            needed.setdefault(blob.digest, (blob, []))[1].append(part)
-    largest_first = sorted(needed.values(), key=lambda upload: -upload[0].size)
-    _in_parallel(settings, largest_first, lambda upload: _push_blob(registry, settings, blobs, *upload))
-    _in_parallel(settings, parts, lambda part: _push_documents(registry, settings, blobs, part))
-
-
-def _place(settings: RegistryDriverFile, part: ImageParts) -> ImagePlace:
-    """The image as errors name it."""
-    return ImagePlace(part.image.name, f"{settings.endpoint}/{repository_of(settings, part.image)}", "at")
-
-
-def _push_blob(
-    registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, blob: Descriptor, parts: list[ImageParts]
-) -> None:
-    path = blob_path(blobs, blob.digest)
-    pushed: str | None = None
-    for part in parts:
-        repository = repository_of(settings, part.image)
-        with _place(settings, part).errors():
-            registry.push_blob(repository, blob.digest, blob.size, lambda: _chunks(path), mount_from=pushed)
-        pushed = pushed or repository
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(BUFFER):
-            yield chunk
-
-
-def _push_documents(registry: SiteRegistry, settings: RegistryDriverFile, blobs: Path, part: ImageParts) -> None:
-    repository = repository_of(settings, part.image)
-    referrers = {node.descriptor.digest for node in part.referrers}
-    with _place(settings, part).errors():
-        for node in part.documents:
-            digest = node.descriptor.digest
-            data = read_blob(blobs, digest, node.descriptor.size)
-            if digest in referrers:
-                registry.push_referrer(repository, data, node.document.media_type)
-            elif not registry.manifest_exists(repository, digest):
-                _push_document(registry, repository, part, node, data)
-        for tag, node in part.cosign:
-            data = read_blob(blobs, node.descriptor.digest, node.descriptor.size)
-            registry.push_manifest(repository, tag, data, node.document.media_type)
-
-
-def _push_document(registry: SiteRegistry, repository: str, part: ImageParts, node: Node, data: bytes) -> None:
-    try:
-        registry.push_manifest(repository, node.descriptor.digest, data, node.document.media_type)
-    except HostError as error:
-        if error.finding == UNREACHABLE:
-            raise
-        if isinstance(node.document, ImageIndex):
-            # A registry may refuse an index with gaps (MANIFEST_BLOB_UNKNOWN); the stand-in then gets the tag.
-            if part.sparse:
-                return
-            raise
-        urls = [url for layer in node.document.layers for url in layer.urls]
-        if not urls:
-            raise
-        problem = f"{error.problem}; the manifest has foreign layers ({urls[0]})"
-        raise error.with_(problem=problem, remedy=_FOREIGN_REMEDY) from None
-
-
-def _in_parallel(settings: RegistryDriverFile, items: Iterable[T], act: Callable[[T], None]) -> None:
-    """Act on all items. The first failure is raised once the acts that were begun have ended."""
-    with ThreadPoolExecutor(max_workers=settings.parallel) as pool:
-        futures = [pool.submit(act, item) for item in items]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
-
 def _stand_in(part: ImageParts) -> Node:
     """Return what gets the tag if the registry refuses an index with gaps: this host's platform, else the first."""
     held = [node for node in part.manifests if not isinstance(node.document, ImageIndex)]
@@ -242,7 +169,7 @@ def _stand_in(part: ImageParts) -> Node:
 def _observe_named(
     registry: SiteRegistry, settings: RegistryDriverFile, context: DriverContext, part: ImageParts
 ) -> tuple[str, str | None]:
-    with _place(settings, part).errors():
+    with place_of(settings, part).errors():
         return _observe(registry, settings, context, part)
 
 
@@ -275,8 +202,8 @@ def _observe(
         if not _has_blob(registry, repository, blob, thorough=context.thorough):
             missing.append(f"{blob.digest} is not there")
 
-    _in_parallel(settings, part.documents, check_document)
-    _in_parallel(settings, part.blobs, check_blob)
+    in_parallel(settings, part.documents, check_document)
+    in_parallel(settings, part.blobs, check_blob)
     for tag, node in part.cosign:
         data = registry.read(repository, tag)
         if data is None or digest_of(data) != node.descriptor.digest:

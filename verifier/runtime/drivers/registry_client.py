@@ -145,6 +145,13 @@ def later_records(context: DriverContext, step: InstallStep, endpoint: str) -> I
                 yield path, record
 
 
+def recorded_repositories(context: DriverContext, endpoint: str) -> tuple[str, ...]:
+    """Return the repositories in which other generations may have set tags, newest record first."""
+    paths = sorted((context.site / "run" / "registry").glob("*.json"), key=lambda path: path.name, reverse=True)
+    records = (read_record(path, endpoint) for path in paths)
+    return tuple(dict.fromkeys(tag.repository for record in records if record is not None for tag in record.tags))
+
+
 def remove_record(context: DriverContext, path: Path) -> None:
     with host_errors(path):
         context.disk.remove(path)

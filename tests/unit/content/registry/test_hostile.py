@@ -35,6 +35,9 @@ class Scripted(Handler):
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
         type(self).respond(self)
 
+    def do_DELETE(self) -> None:
+        self.handle_request()
+
     def start(self, status: int, *headers: tuple[str, str]) -> None:
         """Status and headers exactly as given."""
         self.send_response_only(status)
@@ -540,6 +543,77 @@ def test_an_upload_goes_on_where_it_broke() -> None:
         assert bytes(kept) == BLOB
         assert received == [1 << 20, len(BLOB) - (1 << 20), 0]
         assert sum(line.startswith("POST") for line in seen.log) == 1
+
+
+def stream(registry: Registry, pieces: Iterator[memoryview], sent: str = DIGEST) -> None:
+    registry.push_stream(NAME, DIGEST, len(BLOB), pieces, lambda: sent)
+
+
+def pieces_of(data: bytes) -> Iterator[memoryview]:
+    return (memoryview(data)[at : at + 65536] for at in range(0, len(data), 65536))
+
+
+def test_a_source_of_one_read_is_sent_and_closed_after_its_digest() -> None:
+    received = bytearray()
+
+    def respond(web: Scripted) -> None:
+        received.extend(web.body())
+        web.answer({"POST": 202, "PATCH": 202, "PUT": 201}[web.command], Location=f"/v2/{NAME}/blobs/uploads/1")
+
+    with hostile(respond, timeout=5) as (registry, seen):
+        stream(registry, pieces_of(BLOB))
+        assert bytes(received) == BLOB
+        assert [line.partition(" ")[0] for line in seen.log] == ["POST", "PATCH", "PUT"]
+        assert seen.log[-1].endswith(f"digest={DIGEST}")
+
+
+def test_an_upload_of_other_bytes_is_taken_back_and_never_closed() -> None:
+    def respond(web: Scripted) -> None:
+        web.body()
+        web.answer(202, Location=f"/v2/{NAME}/blobs/uploads/1")
+
+    with hostile(respond, timeout=5) as (registry, seen):
+        with pytest.raises(DamagedError, match="found bytes with sha256:0"):
+            stream(registry, pieces_of(BLOB), "sha256:" + "0" * 64)
+        assert [line.partition(" ")[0] for line in seen.log] == ["POST", "PATCH", "DELETE"]
+
+
+@pytest.mark.parametrize("data", [BLOB[:-1], BLOB[:65536], b"", BLOB + b"x"])
+def test_a_source_of_another_length_is_never_closed(data: bytes) -> None:
+    """The server would wait for the rest; the connection is dropped instead."""
+
+    def respond(web: Scripted) -> None:
+        if web.command == "POST":
+            web.answer(202, Location=f"/v2/{NAME}/blobs/uploads/1")
+        else:
+            web.rfile.read(len(BLOB))
+            web.hang_up()
+
+    with hostile(respond, timeout=5) as (registry, seen):
+        with pytest.raises(DamagedError, match="expected 3145728"):
+            stream(registry, pieces_of(data))
+        assert not any(line.startswith("PUT") for line in seen.log)
+
+
+@pytest.mark.parametrize("status", [None, 401, 404, 500])
+def test_a_source_of_one_read_is_not_sent_twice(status: int | None) -> None:
+    """Whatever the server answers: what is left of the source is the caller's."""
+
+    def respond(web: Scripted) -> None:
+        if web.command == "POST":
+            web.answer(202, Location=f"/v2/{NAME}/blobs/uploads/1")
+        elif status is None:
+            web.rfile.read(65536)
+            web.hang_up(reset=True)
+        else:
+            web.body()
+            web.answer(status, b"", **({"WWW-Authenticate": 'Basic realm="x"'} if status == 401 else {}))
+
+    left = pieces_of(BLOB)
+    with hostile(respond, timeout=5, credentials=("user", "password")) as (registry, seen):
+        with pytest.raises(HostError):
+            stream(registry, left)
+        assert [line.partition(" ")[0] for line in seen.log] == ["POST", "PATCH"]
 
 
 @pytest.mark.parametrize("claim", ["0-0", "0-99999999999", "bytes", "", "5-10"])
