@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
+from manifests.foreign.schema_keywords import wrong_keyword
 from manifests.foreign.schema_patterns import compile_pattern
 from manifests.words.canonical import check_depth
 from manifests.words.errors import MalformedError
@@ -80,8 +81,10 @@ class _Limits:
 
     def count(self, schema: Json, path: str, above: tuple[int, ...]) -> int:
         """Return how many subschemas ``schema`` applies. Raises MalformedError."""
-        if not isinstance(schema, dict):
+        if isinstance(schema, bool):
             return 1
+        if not isinstance(schema, dict):  # F-12.3
+            raise self.error("a subschema is an object, true or false", path, "malformed")
         if id(schema) in above:
             raise self.error("a reference leads back to itself", path, "schema-cycle", "write the levels out")
         if len(above) >= MAX_SCHEMA_DEPTH:
@@ -106,6 +109,9 @@ class _Limits:
             if keyword in schema:
                 finding = "schema-remote-ref" if keyword.endswith("Ref") else "schema-keyword"
                 raise self.error(f"uses {keyword}, which is not allowed in a config schema", path, finding)
+        wrong = wrong_keyword(schema)
+        if wrong is not None:  # F-12.3
+            raise self.error(f"{wrong[0]} is not {wrong[1]}", f"{path}.{wrong[0]}", "malformed")
         patterns = schema.get("patternProperties")
         expressions = [*patterns] if isinstance(patterns, dict) else []
         if expressions and any(keyword in schema for keyword in _ONE_LATE):

@@ -167,7 +167,7 @@ def way_back(raw: bytes, releases: tuple[Vendor, ...], *acts: Act) -> str:
     found = ("by the vendor's word",) if change.authorised is not None else ("by promise",)
     assert change.authorised is None or change.authorised.raw == raw
     history = site.state.installs.part_history(change.planned.document)
-    parts = plan_undo(change.rollback, history) if change.planned.document else ()
+    parts = plan_undo(change.rollback, history) if change.planned.document and change.rollback else ()
     undone = (f"undo {part.step.name}: {' '.join(part.step.undo or ())}" for part in parts if isinstance(part, Undo))
     return "; ".join((*found, *undone))
 

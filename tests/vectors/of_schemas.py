@@ -53,6 +53,14 @@ SCHEMAS: dict[str, object] = {
     "pattern-with-a-back-reference": {"pattern": r"(a)\1"},
     "pattern-open": {"patternProperties": {"(": {}}},
     "pattern-too-long": {"pattern": "a" * 1001},
+    "keyword-that-is-a-number": {"properties": 5},
+    "keyword-that-is-null": {"required": None},
+    "subschema-that-is-a-list": {"properties": {"a": []}},
+    "subschema-that-is-a-number": {"if": 5},
+    "type-of-no-name": {"type": "nothing"},
+    "reference-that-is-a-number": {"$ref": 5},
+    "list-of-schemas-that-is-empty": {"anyOf": []},
+    "multiple-of-nothing": {"multipleOf": 0},
     "pattern-too-large": {"pattern": "((a{100}){100}){100}"},
 }
 

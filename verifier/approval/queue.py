@@ -1,12 +1,12 @@
 """The queue of a site: items that wait, who must agree to each and who has. Reads only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import WaybillError
+from manifests.words.errors import RefusedError, WaybillError, unreadable
 from manifests.words.text import one_line, table
 from manifests.words.time import age, rfc3339
 from verifier.approval.items import OFFBOARD, approvable_of, export_item
@@ -19,7 +19,8 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
-from verifier.site.releases import proposed_channel
+from verifier.site.releases import proposed_channel, read_schema, schema_name
+from verifier.site.unread import attempt
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,14 @@ def waiting_items(site: Site) -> tuple[Waiting, ...]:
     return (*served, *_policy(site), *_offboard(site), *_rollbacks(site), *_export(site))
 
 
+def _item(head: ItemHead, look: Callable[[], Waiting | None]) -> list[Waiting]:
+    """Return what waits as ``head``, if anything does; when that cannot be read, the item with the reason."""
+    failures: list[WaybillError] = []
+    waiting = attempt(look, failures)
+    found = [] if waiting is None else [waiting]
+    return found or [Waiting(head, (head.item,), error=error) for error in failures]
+
+
 def _releases(site: Site) -> list[Waiting]:
     """Return the received releases of the followed channels that are newer than the running one."""
     installs = site.state.installs
@@ -171,13 +180,10 @@ def _ahead(site: Site, received: ReceivedRelease) -> bool:
 
 
 def _release(site: Site, received: ReceivedRelease, ahead: list[ReceivedRelease]) -> Waiting:
-    try:
-        edited = _proposal(site) is not None
-    except WaybillError:
-        edited = False
+    edited = attempt(lambda: _proposal(site), []) is not None
     since = max(received.received_at, _since(site, CONFIG if edited else None))
     head = ItemHead(received.item, "release", received.release, received.version, since)
-    begun = items_under_way(site)
+    begun = attempt(lambda: items_under_way(site), [])
     waiting = _weigh(site, head, begun if begun and begun[-1] == received.item else ())
     if waiting.error is not None and waiting.error.finding == "from" and len(waiting.items) == 1:
         # No direct upgrade; perhaps one over releases in between that were received as well.
@@ -198,8 +204,8 @@ def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
     running = site.state.installs.running
     if running is None:
         return None
-    proposal, schema = read_site_yaml(site.path), read_installed(site, running).release.config
-    config = validate_config(proposal, site.store.get(schema.schema, MAX_SCHEMA) if schema else None)
+    proposal, release = read_site_yaml(site.path), read_installed(site, running).release
+    config = validate_config(proposal, read_schema(site, release), schema_name(release))
     digest = None if config is None else digest_of(config)
     same = digest == running.config and digest_of(proposal.settings) == running.settings
     return None if same else (proposal, digest)
@@ -211,27 +217,29 @@ def _config(site: Site) -> list[Waiting]:
     if running is None or site.state.installs.open_transaction is not None:
         return []
     head = ItemHead(CONFIG, "config", "", "", _since(site, CONFIG))
-    try:
+
+    def look() -> Waiting | None:
         changed = _proposal(site)
-    except WaybillError as error:
-        return [Waiting(head, (CONFIG,), error=error)]
-    if changed is None:
-        return []
-    proposal, config = changed
-    digest = digest_of(proposal.settings) if config is None or config == running.config else config
-    return [_weigh(site, replace(head, digest=digest, version=running.version))]
+        if changed is None:
+            return None
+        proposal, config = changed
+        digest = digest_of(proposal.settings) if config is None or config == running.config else config
+        return _weigh(site, replace(head, digest=digest, version=running.version))
+
+    return _item(head, look)
 
 
 def _policy(site: Site) -> list[Waiting]:
     head = ItemHead(POLICY, "policy", "", "", _since(site, POLICY))
-    try:
+
+    def look() -> Waiting | None:
         proposed = read_policy_yaml(site.path)
-    except WaybillError as error:
-        return [Waiting(head, (POLICY,), error=error)]
-    digest = digest_of(encode(proposed))
-    if digest == site.state.trust.policy:
-        return []
-    return [_weigh(site, replace(head, digest=digest, version=str(proposed.number)))]
+        digest = digest_of(encode(proposed))
+        if digest == site.state.trust.policy:
+            return None
+        return _weigh(site, replace(head, digest=digest, version=str(proposed.number)))
+
+    return _item(head, look)
 
 
 def _offboard(site: Site) -> list[Waiting]:
@@ -245,10 +253,11 @@ def _offboard(site: Site) -> list[Waiting]:
 def _export(site: Site) -> list[Waiting]:
     """Return the newest report until it is exported, if the policy requires approvals for that."""
     reports = site.state.reports
-    if reports.head is None or reports.left == reports.head or not site.policy.rules["export"]:
+    if reports.head is None or reports.left == reports.head:
         return []
     since = max(filter(None, (reports.at, _since(site, None))))
-    return [_weigh(site, ItemHead(export_item(reports.seq), "export", reports.head, "", since))]
+    head = ItemHead(export_item(reports.seq), "export", reports.head, "", since)
+    return _item(head, lambda: _weigh(site, head) if site.policy.rules["export"] else None)
 
 
 def _rollbacks(site: Site) -> list[Waiting]:
@@ -262,7 +271,8 @@ def _rollbacks(site: Site) -> list[Waiting]:
             continue
         since = max(verdict.at, _since(site, None))
         waiting = _weigh(site, ItemHead(item, "rollback", target.release, target.version, since))
-        if waiting.status is not None and any(role.have for role in waiting.status.roles):
+        unread = waiting.error is not None and not isinstance(waiting.error, RefusedError)
+        if unread or any(role.have for role in waiting.roles):
             rollbacks.append(waiting)
     return rollbacks
 
@@ -277,3 +287,5 @@ def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
         )
     except WaybillError as error:
         return Waiting(head, items, error=error)
+    except OSError as error:
+        return Waiting(head, items, error=unreadable(error, str(error.filename or "")))

@@ -10,7 +10,7 @@ from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.foreign.attachments import MAX_OPENVEX, check_openvex
-from manifests.foreign.config_schema import MAX_SCHEMA
+from manifests.foreign.config_schema import MAX_SCHEMA, read_config_schema
 from manifests.foreign.sbom import MAX_SBOM, SbomComponent, SbomDocument, read_sbom
 from manifests.words.digest import Blob
 from manifests.words.errors import WaybillError
@@ -121,7 +121,7 @@ def read_release_documents(
 
     contract = attempt("contract", release.contract, MAX_CONTRACT, parse_contract)
     rollback = attempt("rollback", release.rollback, MAX_ROLLBACK, parse_rollback)
-    schema = attempt("schema", release.config.schema, MAX_SCHEMA, bytes) if release.config else None
+    schema = attempt("schema", release.config.schema, MAX_SCHEMA, _checked_schema) if release.config else None
     components: dict[str, tuple[SbomComponent, ...]] = {}
     for image in release.images:
         if same is None or image.name in same:
@@ -156,6 +156,12 @@ def read_release_documents(
         authorisations=tuple(permit[1] for permit in permits if permit is not None),
         notes=tuple(notes),
     )
+
+
+def _checked_schema(data: bytes) -> bytes:
+    """Return the schema as it is, after the checks without which it cannot be compared. Raises MalformedError."""
+    read_config_schema(data, "config schema")
+    return data
 
 
 def _what(part: str, release: Release, image: str) -> str:

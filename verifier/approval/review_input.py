@@ -14,7 +14,7 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
-from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
+from verifier.approval.release_documents import DocumentNote, ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import forecast
 from verifier.change.route import Route
@@ -23,8 +23,10 @@ from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
+from verifier.site.journal.installs import Generation
 from verifier.site.outbox import read_report, report_history, reports_to_carry
-from verifier.site.releases import read_kept_head
+from verifier.site.releases import read_kept_head, release_of
+from verifier.site.unread import attempt
 from verifier.site.vendor_access import offboarding_consequences
 from verifier.trust.findings import Finding
 
@@ -126,13 +128,12 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     before, same = None, same_images(None, change.release)
     steps_before: tuple[DriverStep, ...] = ()
     if running is not None:
-        installed = read_installed(site, running)
-        same = same_images(installed.release, change.release)
-        config, settings = installed.config, encode(installed.settings)
-        steps_before = driver_steps(site, installed, load)
-        before = read_release_documents(
-            installed.release, running.release, read, config=config, settings=settings, same=same
-        )
+        release = release_of(site, running)
+        same = same_images(release, change.release)
+        before = _with_settings(site, running, read_release_documents(release, running.release, read, same=same))
+        installed = attempt(lambda: read_installed(site, running), [])
+        # Without its files the steps of the running generation are unknown; then a warning of the plan says so.
+        steps_before = driver_steps(site, installed, load) if installed is not None else ()
     last = read_release_documents(
         change.release,
         change.planned.release,
@@ -169,6 +170,17 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         ),
         unread=lost,
     )
+
+
+def _with_settings(site: Site, running: Generation, documents: ReleaseDocuments) -> ReleaseDocuments:
+    """Return ``documents`` with config and settings of the running generation, or with the reason why not."""
+    failures: list[WaybillError] = []
+    installed = attempt(lambda: read_installed(site, running), failures)
+    if installed is not None:
+        return replace(documents, config=installed.config, settings=encode(installed.settings))
+    what, text = f"configuration of generation {running.number}", str(failures[0])
+    notes = (DocumentNote(part, "unread", what, text) for part in ("config", "settings"))
+    return replace(documents, notes=(*notes, *documents.notes))
 
 
 def release_signers(head: VerifiedHead) -> ReleaseSigners:

@@ -175,8 +175,9 @@ def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
 
 def _config(review: Review) -> Section:
     table = _table("path", review, "config", "settings")
-    lines = (review.config,) if review.config else ()
-    after = ("unchanged",) if review.config and not table.rows else ()
+    unknown = _not_comparable(review, "config", "settings", "schema")
+    lines = (*unknown, *([review.config] if review.config else []))
+    after = ("unchanged",) if review.config and not table.rows and not unknown else ()
     return Section("config and site.yaml", lines, table=table, after=after)
 
 

@@ -3,6 +3,7 @@
 Every signature is verified again whenever it is counted.
 """
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
@@ -12,7 +13,7 @@ from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import Person, Policy
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
-from manifests.words.errors import RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, WaybillError
 from verifier.rules.agreement import Approvable, ApprovalStatus, Void
 from verifier.rules.emergency import weigh_emergency
 from verifier.site.folder import Site
@@ -20,6 +21,8 @@ from verifier.site.journal.events import Verdict
 from verifier.site.journal.state import RecordedVerdict
 
 VerdictKind = Literal["approve", "reject"]
+# Why a stored document cannot be read, as far as the document and not a signature is the reason.
+_UNREAD = (DamagedError, HostError, MalformedError)
 
 
 def person_of_key(policy: Policy, signer: Signer) -> tuple[str, Person]:
@@ -99,11 +102,12 @@ def record_verdict(site: Site, item: str, plan: Plan, signed: SignedApproval) ->
 def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval, ...]:
     """Return the recorded approvals and rejections of ``plan``, oldest first, each signature verified again.
 
-    Verdicts by people whom ``policy`` does not list are left out. Reads only.
+    Verdicts by people whom ``policy`` does not list are left out. So are approvals that cannot be read: they are
+    given again. Reads only.
 
     Raises:
         UntrustedError: A journal entry differs from what was signed.
-        DamagedError: An envelope is missing or damaged.
+        DamagedError, MalformedError, HostError: A rejection cannot be read. It may be a veto, so it is not left out.
     """
     verdicts = []
     for recorded_verdict in site.state.trust.verdicts:
@@ -113,6 +117,10 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
         try:
             signed = verify_approval(site.document(recorded_verdict.envelope), policy, f"approval of {person}")
         except RefusedError:
+            continue
+        except _UNREAD:
+            if recorded_verdict.verdict == "reject":
+                raise
             continue
         recorded = (recorded_verdict.plan, recorded_verdict.verdict, person, recorded_verdict.keyid)
         if (signed.approval.plan, signed.approval.verdict, signed.person, signed.approval.keyid) != recorded:
@@ -135,7 +143,19 @@ def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> A
     state, policy = site.state, site.policy
     verdicts = verdicts_on(site, policy, asked.plan)
     status = weigh_emergency(policy, asked, verdicts, state.trust.uses, state.trust.installs_since, rule)
-    return replace(status, void=_voids(site, policy, asked))
+    return replace(status, void=(*_unread(site, policy, asked.plan), *_voids(site, policy, asked)))
+
+
+def _unread(site: Site, policy: Policy, plan: Plan) -> Iterator[Void]:
+    """Yield the approvals of ``plan`` that cannot be read, each with the reason."""
+    for verdict in site.state.trust.verdicts:
+        if verdict.plan == plan.digest and verdict.verdict == "approve":
+            try:
+                verify_approval(site.document(verdict.envelope), policy, f"approval of {verdict.person}")
+            except _UNREAD as error:
+                yield Void(verdict.person, verdict.verdict, "approval-unread", f"{error}; it has to be given again")
+            except WaybillError:
+                pass  # ``verdicts_on`` reports it
 
 
 def _voids(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:

@@ -1,8 +1,9 @@
 """The vendor's authorisations to roll back below the floor: which the site holds, and which one fits a rollback."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from manifests.documents.authorisation import (
     MAX_AUTHORISATION,
@@ -18,6 +19,7 @@ from manifests.words.errors import RefusedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation, State
+from verifier.site.unread import attempt
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import list_in_force, own_chain
 
@@ -58,8 +60,9 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
     check_served(site.state)
     refusals: list[WaybillError] = []
     others = []
-    for raw, carried in _held(site, running):
+    for read, carried in _held(site, running):
         try:
+            raw = read()
             authorisation = parse_authorisation(raw, item)[1]
             if not _fits(site, authorisation, running, target, carried=carried):
                 others.append(authorisation)
@@ -159,12 +162,16 @@ def open_authorisations(site: Site) -> tuple[tuple[Generation, SignedAuthorisati
     return tuple(usable)
 
 
-def _held(site: Site, running: Generation) -> Iterator[tuple[bytes, bool]]:
-    """Yield the envelopes that consignments brought, the newest last, then those that the running release carries."""
+def _held(site: Site, running: Generation) -> Iterator[tuple[Callable[[], bytes], bool]]:
+    """Yield a reader for each envelope: what consignments brought, the newest last, then what the release carries.
+
+    One that cannot be read, and then raises, must not hide the others.
+    """
     for document in site.state.trust.authorisations:
-        yield site.document(document), False
-    for blob in read_installed(site, running).release.authorisations:
-        yield site.store.get(blob, MAX_AUTHORISATION), True
+        yield partial(site.document, document), False
+    carried = attempt(lambda: read_installed(site, running).release.authorisations, [])
+    for blob in carried or ():
+        yield partial(site.store.get, blob, MAX_AUTHORISATION, "authorisation"), True
 
 
 def _fits(site: Site, authorisation: Authorisation, running: Generation, target: Generation, *, carried: bool) -> bool:

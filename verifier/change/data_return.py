@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release, referenced
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
@@ -20,7 +21,14 @@ from verifier.site.journal.transitions import Blocked, NextPart, Restore
 
 def read_rollback(site: Site, release: Release) -> Rollback:
     """Return the release's rollback document. Raises DamagedError when the store lacks it."""
-    return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK))
+    what = f"rollback document of release {release.version}"
+    return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK, what), what)
+
+
+def read_contract(site: Site, release: Release) -> Contract:
+    """Return the release's telemetry contract. Raises DamagedError when the store lacks it."""
+    what = f"telemetry contract of release {release.version}"
+    return parse_contract(site.store.get(release.contract, MAX_CONTRACT, what), what)
 
 
 def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> int:
@@ -126,6 +134,14 @@ def check_previous_generation(
         )
     name, count = f"generation {generation.number} ({generation.version})", len(installed.release.members)
     return (f"rollback: {name} can be restored, its {count} blobs are intact",)
+
+
+def documents_alone(release: Release) -> frozenset[str]:
+    """Return the digests of members that only people or a later install read: a release runs without them."""
+    kinds = ("notes", "advisories", "authorisations", "contract", "rollback", "config.schema", "extensions")
+    places = [(place.partition("[")[0], blob.digest) for place, blob in referenced(release)]
+    placed = {digest for kind, digest in places if kind not in kinds}
+    return frozenset(digest for kind, digest in places if kind in kinds) - placed
 
 
 def name_blobs(release: Release, lost: list[Blob] | tuple[Blob, ...]) -> str:

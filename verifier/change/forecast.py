@@ -165,10 +165,11 @@ class _Forecast:
 
     def _script(self) -> RollbackScript | None:
         planned = self.change.planned
-        if not planned.document or self.transaction.state not in SCRIPTED:
+        document = self.change.rollback
+        if not planned.document or document is None or self.transaction.state not in SCRIPTED:
             return None
         return RollbackScript(
-            document=self.change.rollback,
+            document=document,
             records=self.state.installs.part_history(planned.document),
             back=planned.action == "rollback",
             fresh=planned.source == 0,

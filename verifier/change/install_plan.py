@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from content.trust.head import VerifiedHead
-from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
-from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
-from verifier.change.data_return import read_rollback
+from verifier.change.data_return import read_contract, read_rollback
 from verifier.change.values import CONFIG, Change, planned_by
 from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now
@@ -25,7 +23,7 @@ from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
 from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
-from verifier.site.releases import facts_of, proposed_channel, read_kept_head
+from verifier.site.releases import facts_of, proposed_channel, read_kept_head, read_schema, schema_name
 from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
 
@@ -176,10 +174,9 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
     state, release, base, settings = site.state, wanted.head.release, wanted.base, wanted.proposal.settings
     check_release(site.policy, release, wanted.item)
     _check_documents_held(site, release, wanted.item)
-    contract = parse_contract(site.store.get(release.contract, MAX_CONTRACT))
+    contract = read_contract(site, release)
     rollback = read_rollback(site, release)
-    schema = None if release.config is None else site.store.get(release.config.schema, MAX_SCHEMA)
-    config = validate_config(wanted.proposal, schema)
+    config = validate_config(wanted.proposal, read_schema(site, release), schema_name(release))
     before = base.before
     more = () if before is None or before.file is None else lets_more_leave(before.file, wanted.proposal.site, contract)
     config_digest = None if config is None else digest_of(config)

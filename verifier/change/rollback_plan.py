@@ -1,17 +1,19 @@
 """Plan a rollback."""
 
-from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, WaybillError
 from manifests.words.version import in_any, parse_version
 from verifier.change.below_floor import find_authorisation
-from verifier.change.data_return import plan_data_return, read_rollback
+from verifier.change.data_return import plan_data_return, read_contract, read_rollback
 from verifier.change.values import Change, planned_by
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
+from verifier.site.releases import release_of
+from verifier.site.unread import attempt
+from verifier.trust.findings import Finding
 
 
 def rollback_change(site: Site, number: int) -> Change:
@@ -20,18 +22,24 @@ def rollback_change(site: Site, number: int) -> Change:
     Raises:
         RefusedError: The generation does not exist or was never confirmed; it is below the floor without an
             authorisation; or the running release cannot be rolled back to it.
+        DamagedError, MalformedError: The running release changed data, and its rollback document cannot be read.
     """
     state, item = site.state, f"b-{number}"
     running, target = _check_target(state, number, item)
     installed = read_installed(site, target)
-    rollback = read_rollback(site, read_installed(site, running).release)
+    unread: list[WaybillError] = []
+    rollback = attempt(lambda: read_rollback(site, release_of(site, running)), unread)
+    damaged: list[WaybillError] = []
+    attempt(lambda: read_installed(site, running), damaged)
     floor = state.floor_of(target.channel)
     # A rollback to another config of the running release brings in nothing below the floor. F-14.5
     below = floor is not None and target.mark < floor and target.release != running.release
     # An authorisation names both ends of the rollback, so `back_to` is not asked as well. D-6.8
     authorised = find_authorisation(site, running, target, item) if below else None
-    if running.release != target.release and not below and not in_any(target.version, rollback.back_to):
+    free = running.release == target.release or below
+    if rollback is not None and not free and not in_any(target.version, rollback.back_to):
         raise _not_back_to(running.version, target.version, rollback.back_to, item)
+    # Where data were changed it reads the document itself, and raises when that cannot be read.
     document = plan_data_return(site, target, running, item)
     kinds: list[ChangeRule] = ["below-floor"] if below else []
     kinds += ["channel"] if target.channel != state.channel else []
@@ -57,10 +65,25 @@ def rollback_change(site: Site, number: int) -> Change:
             plan, item, installed.release, state.installs.current, document=document, authorisation=fingerprint
         ),
         installed=installed,
-        contract=parse_contract(site.store.get(installed.release.contract, MAX_CONTRACT)),
+        contract=attempt(lambda: read_contract(site, installed.release), []),
         rollback=rollback,
+        findings=(
+            *(_unknown_document(running.version, error) for error in unread),
+            *(Finding("generation-damaged", "warning", unknown_steps(running.number, error)) for error in damaged),
+        ),
         authorised=authorised,
     )
+
+
+def unknown_steps(number: int, error: WaybillError) -> str:
+    """Return what it means for a rollback that the files of the generation to leave cannot be read."""
+    return f"generation {number} cannot be read ({error}); what only its steps started is not stopped"
+
+
+def _unknown_document(version: str, error: WaybillError) -> Finding:
+    """Return the warning about a rollback document that cannot be read, of a release that changed no data here."""
+    text = f"{error}; which versions {version} lets this site go back to, and what that loses, is not known"
+    return Finding("rollback-document", "warning", text)
 
 
 def _not_back_to(running: str, target: str, back_to: tuple[str, ...], item: str) -> RefusedError:

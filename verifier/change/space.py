@@ -50,7 +50,7 @@ def required_space(
         (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
         (site.path, sum(step.plan.bytes_needed for step in steps), sum(step.plan.inodes_needed for step in steps)),
     )
-    if not change.planned.document:
+    if not change.planned.document or change.rollback is None:
         return wanted
     folder = backup_folder(site.path, change.installed)
     block = site.disk.space(folder).block

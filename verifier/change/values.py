@@ -21,7 +21,9 @@ class Change:
 
     Attributes:
         contract: The telemetry contract that will be in force.
-        rollback: Rollback document of the release to install; for a rollback, of the running release.
+        contract: Telemetry contract of the release; None for a rollback to one whose contract cannot be read.
+        rollback: Rollback document of the release to install; for a rollback, of the running release, None when that
+            cannot be read.
         head: Verified head of the release to install; None for a rollback.
         settings: ``site.yaml`` without its config, compiled; empty for a rollback.
         proposers: Accounts that received the release or own the file that proposes the change.
@@ -34,8 +36,8 @@ class Change:
     plan: Plan
     planned: Planned
     installed: Installed
-    contract: Contract
-    rollback: Rollback
+    contract: Contract | None
+    rollback: Rollback | None
     head: VerifiedHead | None = None
     settings: bytes = b""
     proposers: tuple[str, ...] = ()
@@ -52,7 +54,7 @@ class Change:
     @property
     def classes(self) -> tuple[str, ...]:
         """Rollback class of a new release; none for a new config or a rollback, to which no emergency rule applies."""
-        return (self.rollback.class_,) if self.head is not None and self.item != CONFIG else ()
+        return (self.rollback.class_,) if self.rollback and self.head is not None and self.item != CONFIG else ()
 
     @property
     def then(self) -> str:

@@ -165,7 +165,7 @@ def _ask_contract(given: str | None) -> Callable[[Change], str | None]:
 
     def ask(change: Change) -> str | None:
         text = given
-        if text is None and sys.stdin.isatty():
+        if text is None and change.contract is not None and sys.stdin.isatty():
             say(f"telemetry contract {change.contract.contract} version {change.contract.version} will be in force")
             text = click.prompt("its digest, as agreed", default="", show_default=False, err=True)
         return text if not text or DIGEST.fullmatch(text) else parse_fingerprint(text)

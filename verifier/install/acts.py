@@ -22,6 +22,7 @@ from verifier.site.journal.events import Act, Intent, Outcome
 from verifier.site.journal.installs import State
 from verifier.site.journal.transitions import Blocked, Settled
 from verifier.site.releases import waiting_blobs
+from verifier.site.unread import attempt
 
 # How long a service that was just started may take to be seen running.
 SETTLE_SECONDS = 20
@@ -163,7 +164,13 @@ def settle(context: ActContext) -> None:
             step.driver.discard(step.plan, step.context)
         # Not synced: if a power loss brings it back, the next settle removes it.
         site.disk.remove_tree(site.generation_folder(generation.number))
-    site.store.sweep(_needed_blobs(site, kept))
+    failures: list[WaybillError] = []
+    needed = attempt(lambda: _needed_blobs(site, kept), failures)
+    for failure in failures:
+        # Which blobs a damaged generation needs is not known, so none is removed.
+        context.notify(f"no blob is removed from the store: {failure}")
+    if needed is not None:
+        site.store.sweep(needed)
     site.renew_reserve(parse_size(context.target.settings.keep.reserve))
 
 

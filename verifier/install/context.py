@@ -13,6 +13,7 @@ from verifier.change.data_return import read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import part_words
 from verifier.change.recovery import RollbackScript, act_of_part
+from verifier.change.rollback_plan import unknown_steps
 from verifier.change.transaction import document_owner, script_of, target_of
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver
 from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, run_part
@@ -87,8 +88,18 @@ class ActContext:
 
     @cached_property
     def source_steps(self) -> tuple[DriverStep, ...]:
-        """Driver steps of the former generation; empty before a first install."""
-        return () if self.source is None else driver_steps(self.site, self.source, self.runtime.load)
+        """Driver steps of the former generation; empty before a first install.
+
+        Empty too when a rollback leaves a generation whose files cannot be read: what only its steps started then goes
+        on running, and the operator is told.
+        """
+        try:
+            return () if self.source is None else driver_steps(self.site, self.source, self.runtime.load)
+        except WaybillError as error:
+            if self.transaction.action != "rollback":
+                raise
+            self.notify(unknown_steps(self.transaction.planned.source, error))
+            return ()
 
     def script(self) -> RollbackScript | None:
         """Return the rollback document with what was done of it so far; None while it decides nothing."""

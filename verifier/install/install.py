@@ -156,9 +156,11 @@ def _install_one(work: _Installation, outside_window: str | None) -> InstallResu
 def _check_contract(change: Change, ask: Callable[[Change], str | None] | None) -> None:
     wanted, named = change.planned.contract, ask(change) if ask is not None else None
     if not named:
+        contract = change.contract
+        about = f"{contract.contract} version {contract.version}" if contract else wanted
+        signals = f", {show_count(len(contract.signals), 'signal')}" if contract else ""
         raise WaitingError(
-            f"the first install puts a telemetry contract in force: {change.contract.contract} "
-            f"version {change.contract.version}, {show_count(len(change.contract.signals), 'signal')}",
+            f"the first install puts a telemetry contract in force: {about}{signals}",
             where="contract",
             remedy=f"read it with `waybill review {shlex.quote(change.item)}`, then "
             f"`waybill install {shlex.quote(change.item)} --contract {wanted}`",

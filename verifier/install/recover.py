@@ -1,7 +1,9 @@
 """Bring a transaction to rest: finish what a crash or a reboot interrupted, or confirm a trial."""
 
+from functools import partial
+
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.confirmation import sign_confirmation, trial_plan
 from verifier.change.driver_steps import driver_steps
 from verifier.change.transaction import describe_trial, transaction_error
@@ -13,6 +15,7 @@ from verifier.site.generations import read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Note
 from verifier.site.journal.installs import State
+from verifier.site.unread import attempt
 
 
 def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: bool = False) -> tuple[str, InstallResult]:
@@ -47,19 +50,26 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
 
 
 def _restart(site: Site, runtime: Runtime) -> tuple[str, ...]:
-    """Activate each step of the running generation that is not as it should be, for example after a reboot."""
+    """Activate each step of the running generation that is not as it should be, for example after a reboot.
+
+    A step that cannot be started does not keep the others from it; the first failure is raised afterwards.
+    """
     running = site.state.installs.running
     if running is None:
         return ()
-    restarted = []
+    restarted: list[str] = []
+    failures: list[WaybillError] = []
     for step in driver_steps(site, read_installed(site, running), runtime.load):
         components = step.driver.observe(step.plan, step.context)
         problems = "; ".join(component.problem for component in components if component.problem)
         if problems:
             runtime.notify(f"{step.step}: {problems}; starting it again")
             site.record(Note(code="start-again", detail=one_line(f"{step.step}: {problems}")))
-            step.driver.activate(step.plan, step.context)
-            restarted.append(step.step)
+            before = len(failures)
+            attempt(partial(step.driver.activate, step.plan, step.context), failures)
+            restarted += [step.step] * (len(failures) == before)
+    if failures:
+        raise failures[0]
     return tuple(restarted)
 
 

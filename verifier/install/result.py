@@ -99,8 +99,8 @@ def check_rollback_possible(
     if running is not None:  # 1
         brought = frozenset(blob.digest for blob in missing)
         lines = check_previous_generation(site, running, runtime.load, brought=brought, on_progress=on_progress)
-    if change.planned.document:  # 2
-        document = change.rollback
+    document = change.rollback
+    if change.planned.document and document is not None:  # 2
         runtime.programs.check(site, change.installed, document)
         for backup in document.backup if running is not None else ():
             lines += (f"backup {backup.name}: at most {show_size(backup.at_most_bytes)}, proven before the switch",)

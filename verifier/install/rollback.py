@@ -9,7 +9,7 @@ from manifests.words.canonical import encode
 from manifests.words.errors import DamagedError, RefusedError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
-from verifier.change.data_return import name_blobs
+from verifier.change.data_return import documents_alone, name_blobs
 from verifier.change.driver_steps import driver_steps
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
@@ -102,7 +102,9 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
     require_approvals(approvals, change.item)
-    missing = site.store.missing(change.release.members)  # 3
+    lost = site.store.missing(change.release.members)  # 3
+    unneeded = documents_alone(change.release)
+    missing = tuple(blob for blob in lost if blob.digest not in unneeded)
     if missing:
         raise DamagedError(
             name_blobs(change.release, missing),
@@ -110,8 +112,11 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
             remedy=f"run `waybill receive BUNDLE --keep` with the bundle of version {change.release.version}",
             finding="blobs-missing",
         )
+    lines = (f"{name_blobs(change.release, lost)}; {change.release.version} runs without them",) if lost else ()
     if request.dry_run:
-        return InstallResult(site.state.installs.running)
+        return InstallResult(site.state.installs.running, lines=lines)
+    for line in lines:
+        runtime.notify(line)
     site.make_room()  # 4
     site.keep_document(encode(change.plan))
     site.record(replace(change.planned, reason=one_line(request.reason) if request.reason else None))

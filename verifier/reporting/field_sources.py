@@ -1,7 +1,8 @@
 """The line of the telemetry contract that allows each field of a report."""
 
-from manifests.documents.contract import CORE_FIELDS, MAX_CONTRACT, OPTIONAL_CORE_FIELDS, Contract, parse_contract
+from manifests.documents.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS, Contract
 from manifests.documents.report import Report
+from verifier.change.data_return import read_contract
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 
@@ -46,5 +47,5 @@ def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
     agreed = next((one for one in (installs.running, before) if one and one.contract == installs.contract), None)
     if agreed is None:
         return None, None
-    blob = read_installed(site, agreed).release.contract
-    return parse_contract(site.store.get(blob, MAX_CONTRACT)), blob.digest
+    release = read_installed(site, agreed).release
+    return read_contract(site, release), release.contract.digest

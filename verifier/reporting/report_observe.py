@@ -22,8 +22,9 @@ from verifier.site.blobs import blob_path
 from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation
-from verifier.site.outbox import enrolment_of, read_report, succession_of
+from verifier.site.outbox import enrolment_digest, enrolment_of, read_report, succession_of
 from verifier.site.releases import running_revoked
+from verifier.site.unread import attempt
 
 T = TypeVar("T")
 # So many releases are reported as held, and of each so many missing blobs.
@@ -49,8 +50,9 @@ def observe_site(site: Site, now: datetime, look: LookAtProbe = run_probe) -> Si
     Args:
         look: Runs one probe once.
     """
-    digest, enrolment = enrolment_of(site)
     unseen: list[str] = []
+    digest = enrolment_digest(site)
+    enrolment = _try(lambda: enrolment_of(site)[1], unseen, "enrolment")
     current, agrees = _current(site)
     if not agrees:
         unseen.append("current")
@@ -59,7 +61,7 @@ def observe_site(site: Site, now: datetime, look: LookAtProbe = run_probe) -> Si
     optional = _try(lambda: _optional(site), unseen, "contract") or ()
     withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
     store = "store" in optional and "store" not in withheld
-    every = enrolment.report_every_seconds
+    every = enrolment.report_every_seconds if enrolment else 0
     if installed:
         promised = installed.settings.report.every
         every = 0 if promised == "never" else parse_duration(promised, "report.every")
@@ -129,11 +131,10 @@ def _count_remains(site: Site) -> r.Remains:
 
 def _try(look: Callable[[], T], unseen: list[str], name: str) -> T | None:
     """Return what ``look`` returns; None, with ``name`` added to ``unseen``, if it fails."""
-    try:
-        return look()
-    except (WaybillError, OSError):
-        unseen.append(name)
-        return None
+    failures: list[WaybillError] = []
+    seen = attempt(look, failures)
+    unseen += [name] * bool(failures)
+    return seen
 
 
 def _digest_of_kit(site: Site) -> str | None:

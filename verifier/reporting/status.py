@@ -25,6 +25,7 @@ from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
 from verifier.site.outbox import newest_report, report_path
 from verifier.site.releases import running_revoked
+from verifier.site.unread import attempt
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -125,8 +126,11 @@ def _runs(
             f"for {age(running.since, now)} ({running.state})"
         )
     lines += _below(site)
-    if revoked := running_revoked(site):
+    revoked, unread = _revoked(site)
+    if revoked:
         lines.append(f"           running revoked: {revoked}")
+    if unread is not None:
+        lines.append(f"           whether it is revoked is not known: {unread}")
     lines += [f"           {one.step}/{one.name}: {one.problem or one.level}" for one in components]
     if unseen:
         lines.append(f"           components could not be checked: {unseen}")
@@ -238,7 +242,10 @@ def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | 
         return AttentionError(
             "; ".join(wrong), where="components", remedy="waybill recover restarts the components", finding="drift"
         )
-    if revoked := running_revoked(site):
+    revoked, unread = _revoked(site)
+    if unread is not None:
+        return unread
+    if revoked:
         return AttentionError(
             f"{running.version if running else ''} is running revoked: {revoked}",
             where="release",
@@ -246,6 +253,13 @@ def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | 
             finding="running-revoked",
         )
     return None
+
+
+def _revoked(site: Site) -> tuple[str | None, WaybillError | None]:
+    """Return why the running release is revoked, None when it is not; and why that is not known, None when it is."""
+    failures: list[WaybillError] = []
+    revoked = attempt(lambda: running_revoked(site), failures)
+    return revoked, failures[0] if failures else None
 
 
 def _data(

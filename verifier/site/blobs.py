@@ -126,11 +126,11 @@ class Store:
     disk: Disk
     path: Path
 
-    def get(self, blob: Blob, max_bytes: int) -> bytes:
-        """Return the bytes of a small blob. Raises DamagedError when they are missing or other bytes."""
+    def get(self, blob: Blob, max_bytes: int, what: str = "blob") -> bytes:
+        """Return the bytes of a small blob, called ``what``. Raises DamagedError when missing or other bytes."""
         path, remedy = blob_path(self.path, blob.digest), "receive the bundle again"
         absent, damaged = (remedy, "blob-missing"), (remedy, "blob-damaged")
-        return read_checked(path, blob.digest, max_bytes, "the blob", missing=absent, changed=damaged)
+        return read_checked(path, blob.digest, max_bytes, f"the {what}", missing=absent, changed=damaged)
 
     def put(self, data: bytes) -> str:
         """Store a few bytes, durably; return their digest."""

@@ -216,8 +216,8 @@ class Site:
 
 
 def is_site(path: Path) -> bool:
-    """Whether the folder is a site: it has a ``site.yaml`` beside a journal."""
-    return (path / SITE_YAML).is_file() and (path / "journal").is_dir()
+    """Whether the folder is a site: it has a journal. ``site.yaml`` is a person's file, which can be lost."""
+    return any((path / "journal").glob("*.jsonl"))
 
 
 def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> Path:
@@ -231,7 +231,7 @@ def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> P
             named = Path(path).absolute()
             if not is_site(named):
                 raise UsageError(
-                    f"{named} is not a site: it has no {SITE_YAML} beside a journal",
+                    f"{named} is not a site: it has no journal",
                     where=place,
                     remedy="create a site with `waybill enroll`",
                 )

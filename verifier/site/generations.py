@@ -1,5 +1,6 @@
 """Generations on disk: ``generations/<n>/``, written once, read only against the digests in the journal."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from manifests.documents.release import MAX_RELEASE, Release
 from manifests.documents.release_reader import parse_release
 from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Digest, Positive, digest_of
-from manifests.words.errors import RefusedError
+from manifests.words.errors import DamagedError, RefusedError
 from verifier.site.blobs import read_checked
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
@@ -87,6 +88,7 @@ def read_generation(folder: Path, number: int, digests: Generation | Planned) ->
     checked("generation.json", digest_of(about), len(about))
     release = checked("release.json", digests.release, MAX_RELEASE)
     config = None if digests.config is None else checked("config.json", digests.config, MAX_CONFIG)
+    _check_config(config or b"{}", folder / "config.json")
     settings = checked("settings.json", digests.settings, MAX_CONFIG)
     return Installed(
         number=number,
@@ -94,6 +96,13 @@ def read_generation(folder: Path, number: int, digests: Generation | Planned) ->
         settings=parse(settings, SiteFile, "settings", max_bytes=MAX_CONFIG),
         config=config,
     )
+
+
+def _check_config(config: bytes, path: Path) -> None:
+    try:
+        json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"not JSON: {error}", where=str(path), remedy=_AGAIN[0], finding=_AGAIN[1]) from None
 
 
 def read_installed(site: Site, generation: Generation) -> Installed:

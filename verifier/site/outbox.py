@@ -139,6 +139,12 @@ def _follows(site: Site, path: Path) -> bool:
 
 def enrolment_of(site: Site) -> tuple[str, Enrolment]:
     """Return the digest and the content of the enrolment that the site's reports refer to."""
+    digest = enrolment_digest(site)
+    return digest, verify_enrolment(site.document(digest)).enrolment
+
+
+def enrolment_digest(site: Site) -> str:
+    """Return the digest of the enrolment that the site's reports refer to."""
     digest = site.state.reports.enrolment
     if digest is None:
         raise DamagedError(
@@ -147,7 +153,7 @@ def enrolment_of(site: Site) -> tuple[str, Enrolment]:
             remedy="keep the folder unchanged and report this to support",
             finding="no-enrolment",
         )
-    return digest, verify_enrolment(site.document(digest)).enrolment
+    return digest
 
 
 def enrolment_path(site: Site) -> Path:

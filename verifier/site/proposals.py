@@ -66,8 +66,8 @@ def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> No
         )
 
 
-def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | None:
-    """Return the config document for a release with this schema; None for a release without a schema.
+def validate_config(proposal: SiteProposal, schema: bytes | None, what: str = "config schema") -> bytes | None:
+    """Return the config document for a release with this schema, called ``what``; None for a release without one.
 
     Raises:
         RefusedError: The config does not fit the schema, or there is no schema for it.
@@ -84,7 +84,7 @@ def validate_config(proposal: SiteProposal, schema: bytes | None) -> bytes | Non
     from manifests.foreign.config_check import config_errors  # loads jsonschema
 
     instance = json.loads(proposal.config, parse_float=Decimal)
-    errors = config_errors(read_config_schema(schema, "config schema"), instance, "config schema")
+    errors = config_errors(read_config_schema(schema, what), instance, what)
     if errors:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

@@ -7,11 +7,15 @@ from content.bundle.head import open_head
 from content.bundle.head_writer import encode_head
 from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Release
+from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.words.digest import Blob
-from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError, unreadable
 from verifier.site.folder import Site
+from verifier.site.generations import read_installed
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.state import SiteState
 from verifier.site.proposals import read_site_yaml
+from verifier.site.unread import attempt
 from verifier.site.vendor_trust import known_trust, list_in_force
 from verifier.trust.release_rules import SiteFacts
 
@@ -38,7 +42,11 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
             remedy="receive it: waybill receive BUNDLE",
             finding="not-received",
         )
-    verified = verify_head(open_head(path), site.state.trust.root, known_trust(site))
+    try:
+        head = open_head(path)
+    except OSError as error:
+        raise unreadable(error, str(path), remedy="receive the bundle again: waybill receive BUNDLE") from error
+    verified = verify_head(head, site.state.trust.root, known_trust(site))
     if verified.release_digest != release:
         raise DamagedError(
             f"the file holds release {verified.release_digest}, expected {release}",
@@ -48,15 +56,42 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
     return verified
 
 
-def waiting_blobs(site: Site, release: str) -> frozenset[str]:
-    """Return the digests of all blobs of a release that waits; none when its signatures no longer suffice.
+def release_of(site: Site, generation: Generation) -> Release:
+    """Return the release of a generation from its folder; when that is damaged, from the head that was received.
 
-    All of them, so that an install after `receive --keep` needs no medium, whatever is installed before.
+    Raises the error of the folder when neither can be read.
+    """
+    failures: list[WaybillError] = []
+    installed = attempt(lambda: read_installed(site, generation), failures)
+    if installed is not None:
+        return installed.release
+    head = attempt(lambda: read_kept_head(site, generation.release), failures)
+    if head is None:
+        raise failures[0]
+    return head.release
+
+
+def waiting_blobs(site: Site, release: str) -> frozenset[str]:
+    """Return the digests of all blobs of a release that waits; none when its head is damaged or no longer suffices.
+
+    Such a release has to be received again, with its blobs. Otherwise all of them, so that an
+    install after `receive --keep` needs no medium, whatever is installed before.
     """
     try:
         return frozenset(one.digest for one in read_kept_head(site, release).release.members)
-    except UntrustedError:
+    except WaybillError:
         return frozenset()
+
+
+def schema_name(release: Release) -> str:
+    return f"config schema of release {release.version}"
+
+
+def read_schema(site: Site, release: Release) -> bytes | None:
+    """Return the release's config schema, None without one. Raises DamagedError when the store lacks it."""
+    if release.config is None:
+        return None
+    return site.store.get(release.config.schema, MAX_SCHEMA, schema_name(release))
 
 
 def small_documents(release: Release) -> tuple[Blob, ...]:
@@ -83,7 +118,7 @@ def running_revoked(site: Site) -> str | None:
         read_kept_head(site, running.release)
     except UntrustedError as error:
         return error.problem if error.finding == "signature-revoked" else None
-    except (WaybillError, OSError):
+    except WaybillError:
         pass
     return None
 

@@ -39,6 +39,9 @@ def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> 
 
     schemas = (old.schema if old else None, new.schema)
     lost, images = incomparable_parts(old, new), incomparable_images(old, new)
+    if "schema" in lost:
+        # Which values of the config are secret, only the schema says.
+        lost |= {"config"}
     was, now = (
         {name: parts for name, parts in side.components.items() if name not in images} if side else {}
         for side in (old, new)

@@ -375,7 +375,18 @@ def test_a_changed_approval_on_disk_is_found(place: Place) -> None:
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DamagedError, match="has digest"):
+    with pytest.raises(WaitingError, match=r"void: ops-1, .*has digest.*; it has to be given again"):
+        place.install("r-1.0.0")
+    place.approve("r-1.0.0")
+    assert place.install("r-1.0.0").error is None
+
+
+def test_a_rejection_that_cannot_be_read_still_counts(place: Place) -> None:
+    place.receive(bundle(place, FIRST))
+    place.approve("r-1.0.0", verdict="reject")
+    envelope = place.open().state.trust.verdicts[-1].envelope
+    (place.path / "journal" / "documents" / envelope[7:]).unlink()
+    with pytest.raises(DamagedError, match="the document is missing"):
         place.install("r-1.0.0")
 
 
