@@ -154,8 +154,8 @@ def _item(head: ItemHead, look: Callable[[], Waiting | None]) -> list[Waiting]:
     """Return what waits as ``head``, if anything does; when that cannot be read, the item with the reason."""
     failures: list[WaybillError] = []
     waiting = attempt(look, failures)
-    found = [] if waiting is None else [waiting]
-    return found or [Waiting(head, (head.item,), error=error) for error in failures]
+    failed = [Waiting(head, (head.item,), error=error) for error in failures]
+    return failed if waiting is None else [waiting]
 
 
 def _releases(site: Site) -> list[Waiting]:
