@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bundler.access import Access
 from bundler.build import BuiltBundle
@@ -25,6 +26,7 @@ from tests.vectors.surgery import request
 from tests.vendor import Vendor
 from tests.workshop import Workshop
 from verifier.trust.bundle import verify_path
+from waybill import cli
 
 LAYER, DIFF_ID = layer({"base/data": b"not ours to distribute"})
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
@@ -284,3 +286,17 @@ def test_other_descriptors_must_not_have_addresses(shop: Workshop) -> None:
     with pytest.raises(Exception, match="which only a layer may have") as caught:
         shop.build()
     assert "image app from" in getattr(caught.value, "where", "")
+
+
+def test_show_and_compare_name_what_is_elsewhere(shop: Workshop) -> None:
+    url = "https://layers.example.com/base.tgz"
+    layout(shop, url, foreign_layers="fetch")
+    (shop.path / "dist" / "app" / blob_name(digest_of(LAYER))).write_bytes(LAYER)
+    packed_bundle = shop.build(shop.path / "packed.tar")
+    shop.release["images"][0]["foreign_layers"] = "absent"
+    without = shop.build(shop.path / "without.tar")
+    shown = CliRunner().invoke(cli, ["show", str(without.path)])
+    assert f"absent    layer {digest_of(LAYER)[:19]}, at {url}, of " in shown.output
+    assert url not in CliRunner().invoke(cli, ["show", str(packed_bundle.path)]).output
+    compared = CliRunner().invoke(cli, ["compare", str(packed_bundle.path), str(without.path)])
+    assert f"foreign layers at: {url}" in compared.output
