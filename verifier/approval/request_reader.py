@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import convert
 
 from content.bundle.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Signature
+from content.differences.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
 from content.trust.head import Known, VerifiedHead, verify_head
 from manifests.documents.approval import MAX_APPROVAL, SignedApproval, verify_approval
 from manifests.documents.authorisation import MAX_AUTHORISATION, SignedAuthorisation, verify_authorisation
@@ -24,7 +25,6 @@ from manifests.trust.root import MAX_ROOT, Pin, parse_root, verify_chain
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.fingerprint import as_groups
-from verifier.approval.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed

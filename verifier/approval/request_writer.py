@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import convert
 
+from content.differences.release_documents import ReadBlob, ReleaseDocuments
 from content.trust.head import VerifiedHead
 from manifests.documents.review_request import (
     Pair,
@@ -24,7 +25,6 @@ from manifests.words.errors import HostError, RefusedError
 from manifests.words.text import one_line
 from manifests.words.time import rfc3339
 from verifier.approval.items import AnyItem
-from verifier.approval.release_documents import ReadBlob, ReleaseDocuments
 from verifier.approval.request_reader import ANSWERS, DOCUMENTS, REQUEST
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.verdicts import approval_status, verdicts_on

@@ -10,6 +10,16 @@ from typing import Literal
 
 import msgspec
 
+from content.differences.compare_values import Difference
+from content.differences.documents import policy_differences, signal_facts
+from content.differences.release import (
+    Advisories,
+    advisories_between,
+    handler_facts,
+    probe_facts,
+    release_differences,
+)
+from content.differences.release_documents import DocumentNote, ReleaseDocuments, incomparable_parts
 from manifests.documents.contract import Contract
 from manifests.documents.release import Probe, Release
 from manifests.documents.rollback import Rollback
@@ -17,16 +27,6 @@ from manifests.words.fingerprint import as_groups
 from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
 from manifests.words.version import in_any
-from verifier.approval.differences.compare_values import Difference
-from verifier.approval.differences.documents import policy_differences, signal_facts
-from verifier.approval.differences.release import (
-    Advisories,
-    advisories_between,
-    handler_facts,
-    probe_facts,
-    release_differences,
-)
-from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, incomparable_parts
 from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
 from verifier.change.space import SpaceNeed

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from content.differences.release_documents import DocumentNote, ReadBlob, ReleaseDocuments, read_release_documents
 from content.trust.head import VerifiedHead
 from manifests.documents.authorisation import SignedAuthorisation
 from manifests.documents.plan import Plan
@@ -14,7 +15,6 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
-from verifier.approval.release_documents import DocumentNote, ReadBlob, ReleaseDocuments, read_release_documents
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import forecast
 from verifier.change.route import Route

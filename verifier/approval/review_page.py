@@ -3,8 +3,8 @@
 import shlex
 from dataclasses import replace
 
+from content.differences.compare_values import join_facts
 from manifests.words.units import show_duration, show_size, show_uses
-from verifier.approval.differences.compare_values import join_facts
 from verifier.approval.page import FIRST_ROWS, Page, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command

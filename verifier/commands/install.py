@@ -10,12 +10,12 @@ from console.options import command, path_option, text_option
 from console.output import say
 from console.progress import progress
 from console.result import Result
+from content.differences.documents import policy_differences
 from manifests.words.digest import DIGEST
 from manifests.words.errors import AttentionError, UsageError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import one_line
 from manifests.words.units import show_count, show_size
-from verifier.approval.differences.documents import policy_differences
 from verifier.approval.policy_change import (
     PolicyChange,
     PolicyReplacement,

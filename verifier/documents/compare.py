@@ -13,6 +13,15 @@ from content.bundle.archive import BLOCK, header
 from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import OCI_LAYOUT, open_head
 from content.bundle.places import find_places
+from content.differences.compare_values import PARTS, Difference
+from content.differences.documents import (
+    contract_differences,
+    document_differences,
+    policy_differences,
+    root_differences,
+)
+from content.differences.release import release_differences
+from content.differences.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import read_handwritten
 from manifests.authored.policy_yaml import compile_policy
@@ -25,15 +34,6 @@ from manifests.trust.root import Root, parse_root
 from manifests.words.canonical import check_depth, decode
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, UsageError
-from verifier.approval.differences.compare_values import PARTS, Difference
-from verifier.approval.differences.documents import (
-    contract_differences,
-    document_differences,
-    policy_differences,
-    root_differences,
-)
-from verifier.approval.differences.release import release_differences
-from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from verifier.documents.values import MAX_DOCUMENT, DocumentHead
 
 AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]

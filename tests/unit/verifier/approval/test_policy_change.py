@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from content.differences.documents import policy_differences
 from manifests.documents.approval import Approval, sign_approval
 from manifests.documents.plan import Plan
 from manifests.trust.private_keys import generate_key
@@ -16,7 +17,6 @@ from tests.governed import PEOPLE, TAIL, agree, govern, policy_text, write_polic
 from tests.place import Place, make_place
 from tests.printed import printed
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, Vendor
-from verifier.approval.differences.documents import policy_differences
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.page import Section
 from verifier.approval.policy_change import PolicyReplacement, install_policy, policy_change, replace_policy

@@ -9,6 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from content.differences.compare_values import Difference
+from content.differences.config import HIDDEN, config_differences
+from content.differences.documents import policy_differences
+from content.differences.release import advisories_between, component_differences, release_differences
+from content.differences.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from manifests.documents import release as r
 from manifests.documents.contract import Keep, Signal, SignalSource, Values
 from manifests.documents.plan import Plan
@@ -23,12 +28,7 @@ from tests.faults.model import QuickDisk
 from tests.place import make_place
 from tests.printed import printed
 from tests.vendor import Vendor
-from verifier.approval.differences.compare_values import Difference
-from verifier.approval.differences.config import HIDDEN, config_differences
-from verifier.approval.differences.documents import policy_differences
-from verifier.approval.differences.release import advisories_between, component_differences, release_differences
 from verifier.approval.page import Page, as_page
-from verifier.approval.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
 from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from content.differences.compare_values import Difference
 from manifests.foreign.config_schema import Json
-from verifier.approval.differences.compare_values import Difference
 
 HIDDEN = "(not shown)"
 JsonPath = tuple[str | int, ...]

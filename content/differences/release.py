@@ -5,15 +5,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from content.differences.compare_values import Difference, compare_facts, compare_items, show_values
+from content.differences.config import config_differences, leaves
+from content.differences.documents import contract_differences
+from content.differences.release_documents import ReleaseDocuments, incomparable_images, incomparable_parts
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.foreign.sbom import SbomComponent
 from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
-from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
-from verifier.approval.differences.config import config_differences, leaves
-from verifier.approval.differences.documents import contract_differences
-from verifier.approval.release_documents import ReleaseDocuments, incomparable_images, incomparable_parts
 
 
 @dataclass(frozen=True)

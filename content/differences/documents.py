@@ -3,12 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping
 
+from content.differences.compare_values import Difference, compare_facts, compare_items, show_values
+from content.differences.config import config_differences
 from manifests.documents.contract import Contract, Signal
 from manifests.documents.policy import Policy
 from manifests.trust.root import Root
 from manifests.words.units import show_duration, show_size
-from verifier.approval.differences.compare_values import Difference, compare_facts, compare_items, show_values
-from verifier.approval.differences.config import config_differences
 
 
 def contract_differences(old: Contract | None, new: Contract | None) -> Iterator[Difference]:

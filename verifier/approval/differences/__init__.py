@@ -1,1 +1,0 @@
-"""What differs between two releases, configs, policies or contracts."""
