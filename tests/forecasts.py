@@ -33,7 +33,7 @@ def promise(place: Place, item: str) -> Promise:
     running = site.state.installs.running
     source = driver_steps(site, read_installed(site, running), load_driver) if running else ()
     steps = [driver_steps(site, hop.installed, load_driver) for hop in hops]
-    acts = [act for hop in forecast(site.state, hops, source, steps) for act in hop]
+    acts = [act for hop in forecast(site.state, hops, source, steps).acts for act in hop]
     lines = make_review(read_review_input(site, asked, load_driver)).work
     if len(hops) > 1:
         lines = tuple(line.partition(": ")[2] for line in lines)

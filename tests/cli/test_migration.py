@@ -60,6 +60,8 @@ def test_there_and_back(shell: Shell) -> None:
     shown = shell.run("review", "r-1.1.0").stdout
     assert "two: admin migrate 2; undone by admin undo 1; about 1s; after a crash: repeat" in shown
     assert "database: admin dump; tried by admin load --scratch; at most 1.0 MiB; about 1s" in shown
+    order = ["back up database: admin dump", "migrate, step two: admin migrate 2", "switch to generation 2"]
+    assert [shown.index(line) for line in order] == sorted(shown.index(line) for line in order)
     shell.run("install", "r-1.1.0")
     assert database(site).read_bytes() == OLD.replace(b"1", b"3", 1)
     assert (site / "backups" / "2" / "database").read_bytes() == OLD

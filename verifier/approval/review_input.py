@@ -15,6 +15,7 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
+from verifier.change.consequences import findings_of_change, rollbacks_left
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import forecast
 from verifier.change.route import Route
@@ -85,6 +86,8 @@ def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBl
         return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
     if asked.plan.action == "offboard":
         done, forever = offboarding_consequences(site.state)
+        if why := rollbacks_left(site):
+            forever = (*forever, f"no rollback is possible now, and no release can come that allows one: {why}")
         return replace(review_input, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
     return replace(review_input, work=tuple(_leaves(site)))
 
@@ -146,7 +149,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     passed = (read_release_documents(hop.release, hop.planned.release, read, same=None) for hop in hops[:-1])
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
-    forecasts = forecast(site.state, hops, steps_before, steps_of_hops)
+    outlook = forecast(site.state, hops, steps_before, steps_of_hops)
     return ReviewInput(
         item=" ".join(hop.item for hop in hops),
         plan=asked.plan,
@@ -157,7 +160,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         signers=tuple(release_signers(head) for head in heads.values()),
         work=tuple(
             f"{f'{hop.release.version}: ' if several else ''}{line}"
-            for hop, acts in zip(hops, forecasts, strict=True)
+            for hop, acts in zip(hops, outlook.acts, strict=True)
             for act in acts
             for line in act.words
         ),
@@ -165,6 +168,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=space_needs(site, hops, steps_of_hops),
         findings=(
+            *findings_of_change(site, hops, outlook),
             *(finding for hop in hops for finding in _left_before(site, hop)),
             *(finding for hop in hops for finding in hop.findings),
         ),

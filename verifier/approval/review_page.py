@@ -46,7 +46,7 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
         rollback = back.class_
         if back.class_ == "irreversible":
             rollback = "not possible: the release is irreversible"
-        elif not back.back_to or any(name == "no-way-back" for _, name, _ in review.findings):
+        elif not back.back_to or any(name in ("no-way-back", "no-rollback") for _, name, _ in review.findings):
             rollback = "not possible"
         if back.no_return != "none":
             rollback += f"; no return after step {back.no_return}: {back.beyond}"

@@ -188,10 +188,18 @@ class _Forecast:
         self.state = apply(self.state, record, NOT_MADE)
 
 
+@dataclass(frozen=True)
+class Forecast:
+    """What a plan will do when nothing fails: the acts of each change, and the state of the site at the end."""
+
+    acts: tuple[tuple[ForecastAct, ...], ...]
+    state: SiteState
+
+
 def forecast(
     state: SiteState, hops: Sequence[Change], source: Sequence[DriverStep], steps: Sequence[Sequence[DriverStep]]
-) -> tuple[tuple[ForecastAct, ...], ...]:
-    """Return for each change the acts of a transaction in which nothing fails, in the order of the machine.
+) -> Forecast:
+    """Return what transactions in which nothing fails do, in the order of the machine.
 
     Args:
         source: Driver steps of the running generation; empty before a first install.
@@ -205,7 +213,7 @@ def forecast(
         state = transaction.run()
         acts.append(tuple(transaction.acts))
         source = target
-    return tuple(acts)
+    return Forecast(tuple(acts), state)
 
 
 def _named(step: DriverStep, lines: Sequence[str]) -> tuple[str, ...]:

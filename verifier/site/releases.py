@@ -109,13 +109,17 @@ def head_path(site: Site, release: str) -> Path:
 
 def running_revoked(site: Site) -> str | None:
     """Return why the running release is revoked; None when it is not. The release keeps running."""
-    running, revocations = site.state.installs.running, list_in_force(site)
-    if running is None:
-        return None
-    if revocations is not None and running.release in revocations.releases:
+    running = site.state.installs.running
+    return None if running is None else revoked_release(site, running.release)
+
+
+def revoked_release(site: Site, release: str) -> str | None:
+    """Return why the release with this digest is revoked; None when it is not, or its head is not kept."""
+    revocations = list_in_force(site)
+    if revocations is not None and release in revocations.releases:
         return f"revocation list {revocations.version} revokes it"
     try:
-        read_kept_head(site, running.release)
+        read_kept_head(site, release)
     except UntrustedError as error:
         return error.problem if error.finding == "signature-revoked" else None
     except WaybillError:

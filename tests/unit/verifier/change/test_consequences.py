@@ -1,0 +1,112 @@
+"""What people must weigh first: no rollback afterwards, a floor that rises, a revocation."""
+
+from pathlib import Path
+
+import pytest
+
+from manifests.trust.envelope_writer import seal
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.words.canonical import encode
+from tests.authorisations import bring
+from tests.faults.model import QuickDisk
+from tests.migrating import FakePrograms, Migrating, migrating, put_database, step
+from tests.place import Place, make_place
+from tests.vendor import ROOT
+from verifier.approval.items import approvable_of
+from verifier.approval.review import make_review
+from verifier.approval.review_input import read_review_input
+from verifier.approval.review_page import _outlook
+from verifier.reporting.offboarding import ask_offboarding
+from verifier.runtime.drivers.driver import load_driver
+
+A = migrating("1.0.0", 1)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = make_place(tmp_path, A, disk=QuickDisk(), reserve="4KiB")
+    made.programs = FakePrograms()
+    put_database(made.path)
+    assert made.bring(A.write(tmp_path / "1.tar")).error is None
+    return made
+
+
+def findings(place: Place, item: str) -> dict[str, str]:
+    """The warnings of a review by id, in its order."""
+    asked = approvable_of(place.open(), (item,))
+    review = make_review(read_review_input(place.open(), asked, load_driver))
+    return {name: text for level, name, text in review.findings if level == "warning"}
+
+
+def received(place: Place, vendor: Migrating) -> str:
+    return place.receive(vendor.write(place.path.parent / f"{vendor.version}.tar")).item
+
+
+def test_a_release_after_which_nothing_can_be_reached_says_so_first(place: Place) -> None:
+    item = received(place, migrating("1.1.0", 2, backups=(), floor=2, document={"back_to": (), "class_": "compatible"}))
+    warned = findings(place, item)
+    assert next(iter(warned)) == "no-rollback"
+    assert warned["no-rollback"] == (
+        "once it is confirmed, no rollback is possible: generation 1 (1.0.0): below the floor 2, unless the vendor "
+        "authorises it"
+    )
+    assert warned["floor-rises"].startswith("the floor of channel stable rises from 1 to 2: no release before that")
+    asked = approvable_of(place.open(), (item,))
+    facts = dict(_outlook(make_review(read_review_input(place.open(), asked, load_driver))))
+    assert facts["rollback"] == "not possible"
+    # And it is so.
+    place.approve(item)
+    assert place.install(item).error is None
+    with pytest.raises(Exception, match="below the floor"):
+        place.rollback(1, person="ops-1")
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"back_to": ()}, "the release allows no rollback"),
+        ({"back_to": (">=0.1.0, <0.2.0",)}, "the release can be rolled back only to >=0.1.0, <0.2.0"),
+        (
+            {"class_": "irreversible", "no_return": "two", "back_to": (">=1.0.0, <1.1.0",)},
+            "step two is done, and the rollback document has no method for that",
+        ),
+    ],
+)
+def test_each_reason_is_named(place: Place, document: dict[str, object], words: str) -> None:
+    last = step("two", 2, undo=None) if "class_" in document else step("two", 2)
+    item = received(place, migrating("1.1.0", 2, last, backups=(), document=document))
+    assert words in findings(place, item)["no-rollback"]
+
+
+def test_an_ordinary_upgrade_has_a_way_back_and_the_review_does_not_cry(place: Place) -> None:
+    item = received(place, migrating("1.1.0", 2, step("two", 2)))
+    assert not {"no-rollback", "floor-rises", "revoked"} & findings(place, item).keys()
+    place.approve(item)
+    assert place.install(item).error is None
+    assert place.rollback(1, person="ops-1").error is None
+
+
+def test_a_rollback_to_a_release_that_is_revoked_says_so(place: Place) -> None:
+    assert place.bring(migrating("1.1.0", 2).write(place.path.parent / "2.tar")).error is None
+    first = place.open().state.installs.generation(1)
+    assert first is not None
+    gone = encode(Revocations(vendor="small-works", version=1, releases=(first.release,)))
+    bring(place, revocations=seal(gone, REVOCATIONS_TYPE, (ROOT,)))
+    assert findings(place, "b-1")["revoked"] == "release 1.0.0 is revoked: revocation list 1 revokes it"
+
+
+def test_the_end_of_the_access_says_that_nothing_can_be_reached(place: Place) -> None:
+    with place.hold() as site:
+        ask_offboarding(site, "ended")
+    assert "no earlier generation is kept" in findings(place, "offboard")["for-ever"]
+
+
+def test_the_end_of_the_access_with_a_generation_to_go_back_to_does_not(place: Place) -> None:
+    item = received(place, migrating("1.1.0", 2, step("two", 2)))
+    place.approve(item)
+    assert place.install(item).error is None
+    target = place.open().state.installs.generation(1)
+    assert target is not None
+    with place.hold() as site:
+        ask_offboarding(site, "ended")
+    assert "no rollback is possible" not in findings(place, "offboard")["for-ever"]

@@ -1,0 +1,122 @@
+"""What an approver must weigh first: whether a rollback stays possible, what stops, how the floor rises. Reads only."""
+
+from collections.abc import Iterator, Sequence
+
+from manifests.words.errors import WaybillError
+from manifests.words.units import show_duration
+from manifests.words.version import in_any
+from verifier.change.forecast import Forecast
+from verifier.change.rollback_plan import rollback_change
+from verifier.change.rollback_script import plan_undo
+from verifier.change.values import Change
+from verifier.site.folder import Site
+from verifier.site.journal.installs import Generation, State
+from verifier.site.journal.state import SiteState
+from verifier.site.journal.transitions import Blocked
+from verifier.site.releases import revoked_release
+from verifier.trust.findings import Finding
+
+WORKED = (State.CONFIRMED, State.SETTLED)
+
+
+def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) -> tuple[Finding, ...]:
+    """Return what the approvers of a change must weigh, the most serious first; all findings are warnings."""
+    change = hops[-1]
+    findings = (
+        *_no_rollback(site, change, outlook.state),
+        *_revoked(site, change),
+        *_stops(hops, outlook),
+        *_floor_rises(site.state, change, outlook.state),
+    )
+    return tuple(Finding(name, "warning", text) for name, text in findings)
+
+
+def rollbacks_left(site: Site) -> str:
+    """Return why no kept generation could be reached by a rollback at present; empty when one could be."""
+    reasons = []
+    for generation in _kept(site, site.state.installs.current):
+        try:
+            rollback_change(site, generation.number)
+        except WaybillError as error:
+            reasons.append(f"generation {generation.number} ({generation.version}): {error.problem}")
+        else:
+            return ""
+    return "; ".join(reasons) or "no earlier generation is kept"
+
+
+def _no_rollback(site: Site, change: Change, after: SiteState) -> Iterator[tuple[str, str]]:
+    """Yield a finding when no kept generation could be reached once the change is confirmed."""
+    if change.action == "rollback":
+        return
+    reasons = []
+    for generation in _kept(site, change.target):
+        reason = _unreachable(generation, change, after)
+        if not reason:
+            return
+        reasons.append(f"generation {generation.number} ({generation.version}): {reason}")
+    if reasons:
+        yield "no-rollback", f"once it is confirmed, no rollback is possible: {'; '.join(reasons)}"
+
+
+def _kept(site: Site, but: int) -> list[Generation]:
+    """Return the generations that worked and are on disk, the newest first."""
+    return [
+        generation
+        for generation in reversed(site.state.installs.generations)
+        if generation.number != but
+        and generation.state in WORKED
+        and site.generation_folder(generation.number).is_dir()
+    ]
+
+
+def _unreachable(generation: Generation, change: Change, after: SiteState) -> str:
+    """Return why the change, once confirmed, could not be rolled back to the generation; empty when it could."""
+    same = generation.release == change.planned.release
+    floor = after.floor_of(generation.channel)
+    if floor is not None and generation.mark < floor and not same:
+        return f"below the floor {floor.sequence}, unless the vendor authorises it"
+    if not same and not in_any(generation.version, change.rollback.back_to):
+        to = " or ".join(change.rollback.back_to)
+        return f"the release can be rolled back only to {to}" if to else "the release allows no rollback"
+    history = after.installs.part_history(change.target)
+    parts = plan_undo(change.rollback, history) if history else ()
+    if parts and isinstance(blocked := parts[-1], Blocked):
+        return blocked.detail
+    if change.rollback.class_ == "irreversible" and change.planned.document and not change.rollback.backup:
+        return "the release is irreversible, and no backup is made"
+    return ""
+
+
+def _revoked(site: Site, change: Change) -> Iterator[tuple[str, str]]:
+    why = revoked_release(site, change.planned.release)
+    if why is not None:
+        yield "revoked", f"release {change.release.version} is revoked: {why}"
+
+
+def _stops(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str]]:
+    """Yield a finding for the services that stand still from the first backup or migration until the switch."""
+    for change, acts in zip(hops, outlook.acts, strict=True):
+        begun = next((i for i, act in enumerate(acts) if act.act == "pause"), None)
+        if begun is None:
+            continue
+        ends = next(i for i, act in enumerate(acts) if act.act == "switch")
+        stopped = [act.step for act in acts[begun:ends] if act.act == "deactivate" and act.step]
+        if stopped:
+            seconds = sum(step.downtime_seconds for step in change.release.install)
+            states = f"states a downtime of about {show_duration(seconds)}" if seconds else "states no downtime"
+            yield (
+                "service-stops",
+                f"{', '.join(stopped)} is stopped while data are saved and changed, until the switch to generation "
+                f"{change.target}; release {change.release.version} {states}",
+            )
+
+
+def _floor_rises(before: SiteState, change: Change, after: SiteState) -> Iterator[tuple[str, str]]:
+    channel = change.release.channel
+    low, high = before.floor_of(channel), after.floor_of(channel)
+    if high is not None and low is not None and low < high:
+        yield (
+            "floor-rises",
+            f"the floor of channel {channel} rises from {low.sequence} to {high.sequence}: no release before that can "
+            "be installed again, nor a rollback lead to it",
+        )
