@@ -71,18 +71,21 @@ def _kept(site: Site, but: int) -> list[Generation]:
 
 def _unreachable(generation: Generation, change: Change, after: SiteState) -> str:
     """Return why the change, once confirmed, could not be rolled back to the generation; empty when it could."""
+    document = change.rollback
+    if document is None:
+        return "the rollback document of the release cannot be read"
     same = generation.release == change.planned.release
     floor = after.floor_of(generation.channel)
     if floor is not None and generation.mark < floor and not same:
         return f"below the floor {floor.sequence}, unless the vendor authorises it"
-    if not same and not in_any(generation.version, change.rollback.back_to):
-        to = " or ".join(change.rollback.back_to)
+    if not same and not in_any(generation.version, document.back_to):
+        to = " or ".join(document.back_to)
         return f"the release can be rolled back only to {to}" if to else "the release allows no rollback"
     history = after.installs.part_history(change.target)
-    parts = plan_undo(change.rollback, history) if history else ()
+    parts = plan_undo(document, history) if history else ()
     if parts and isinstance(blocked := parts[-1], Blocked):
         return blocked.detail
-    if change.rollback.class_ == "irreversible" and change.planned.document and not change.rollback.backup:
+    if document.class_ == "irreversible" and change.planned.document and not document.backup:
         return "the release is irreversible, and no backup is made"
     return ""
 
