@@ -1,6 +1,6 @@
 """Make guarded HTTP requests to one registry: allowed hosts, credentials, retries.
 
-oras brings the session and the exchange of credentials for a token. Whatever could reach another host, wait for ever or
+oras brings the exchange of credentials for a token. Whatever could reach another host, wait for ever or
 read without end is decided below it, in the transport adapter. So it also holds for the requests of oras itself.
 """
 
@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from content.registry.reference import check_host
 from manifests.words.errors import HostError, RefusedError
 
 if TYPE_CHECKING:
+    from oras.auth.token import TokenAuth
     from oras.auth.utils import authHeader
     from requests.adapters import _HostParams, _PoolKwargs
     from urllib3 import ProxyManager
@@ -123,8 +125,6 @@ class Session:
     """Requests to one registry. Several threads may use it at once."""
 
     def __init__(self, host: str, options: RegistryOptions, what: str = "the registry") -> None:
-        import oras.provider  # loads three times as long as all of ours; most commands reach no registry
-
         self.peer = Peer(check_host(host), options.timeout, what)
         self._options = options
         self._scheme = "http" if options.plain_http else "https"
@@ -136,9 +136,9 @@ class Session:
         self._basic: dict[str, str] = {}
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
-        provider = oras.provider.Registry(hostname=host, insecure=options.plain_http)
-        self._http: requests.Session = provider.session
-        self._auth = provider.auth
+        self._http = requests.Session()
+        # Some registries take a client that returns their cookies for a browser.
+        self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # No .netrc, and no REQUESTS_CA_BUNDLE, which would even win over `verify`. The adapter looks up the proxies.
         self._http.trust_env = False
         # requests would read the whole body of a redirect, even one that it is told not to follow.
@@ -147,6 +147,14 @@ class Session:
         adapter = _Adapter(self.peer, self.check_origin, options)
         for scheme in ("http://", "https://"):
             self._http.mount(scheme, adapter)
+
+    @cached_property
+    def _auth(self) -> "TokenAuth":
+        """The token exchange of oras, in our session."""
+        import oras.auth  # loads longer than all of ours; a registry without login does not need it
+
+        backend: TokenAuth = oras.auth.get_auth_backend("token", self._http, self._options.plain_http)
+        return backend
 
     def close(self) -> None:
         self._http.close()
@@ -246,7 +254,7 @@ class Session:
 
     def _authenticate(self, header: str, key: tuple[str, bool], *, already_sent: bool) -> None:
         """Authenticate by the scheme that the challenge names."""
-        import oras.auth.utils  # as in __init__
+        import oras.auth.utils  # as for the token exchange
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
         repository = key[0]

@@ -25,7 +25,7 @@ BUFFER = 1 << 20
 # Two at once keep a disk and a core busy each; more only make the disk seek.
 WORKERS = 2
 # While blobs are also sent, the copies wait for the receiver more than for the disk.
-SENDING_WORKERS = int(os.environ.get("SW", "4"))
+SENDING_WORKERS = 4
 NO_RECEIVERS: Mapping[str, Receiver] = {}
 _REMEDY = "receive the bundle again with `waybill receive BUNDLE --keep`"
 

@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from manifests.words.progress import ProgressCallback, no_progress
 T = TypeVar("T")
 STEP = 8 << 20
 READ = 1 << 20
+# Long enough that the disk's latency does not count, short enough for the memory of several copies at once.
+DIRECT = 4 << 20
 _NO_SHORTCUT = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 
 
@@ -107,19 +110,22 @@ class CopiedBytes:
             at = end
 
     def _copy_direct(self, source: Source, target: int) -> Iterator[memoryview]:
-        """Copy through one buffer that is written around the page cache: nobody reads the copy again soon."""
+        """Copy through one buffer that is written around the page cache: nobody reads the copy again soon.
+
+        A piece is written while it is hashed and given out.
+        """
         # Of whole pages, as O_DIRECT needs it.
-        buffer = memoryview(mmap.mmap(-1, READ))
-        at = dropped = 0
-        while at < source.size and (piece := _read_full(source, at, buffer)):
-            _write_direct(target, piece, at)
-            self._hash.update(piece)
-            yield piece
-            at += len(piece)
-            if at - dropped >= STEP or at == source.size:
-                os.posix_fadvise(source.descriptor, source.offset + dropped, at - dropped, os.POSIX_FADV_DONTNEED)
-                source.on_progress(at - dropped)
-                dropped = at
+        buffer = memoryview(mmap.mmap(-1, DIRECT))
+        at = 0
+        with ThreadPoolExecutor(max_workers=1) as writer:
+            while at < source.size and (piece := _read_full(source, at, buffer)):
+                written = writer.submit(_write_direct, target, piece, at)
+                self._hash.update(piece)
+                yield piece
+                written.result()
+                os.posix_fadvise(source.descriptor, source.offset + at, len(piece), os.POSIX_FADV_DONTNEED)
+                source.on_progress(len(piece))
+                at += len(piece)
 
 
 # Gets the bytes of a copy while it is made. Never raises for a failure of its own; may stop before the end.
