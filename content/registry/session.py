@@ -136,13 +136,11 @@ class Session:
         self._basic: dict[str, str] = {}
         self._tokens: dict[tuple[str, bool], str] = {}
         self._lock = threading.Lock()
-        self._http = requests.Session()
+        self._http = _HttpSession()
         # Some registries take a client that returns their cookies for a browser.
         self._http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # No .netrc, and no REQUESTS_CA_BUNDLE, which would even win over `verify`. The adapter looks up the proxies.
         self._http.trust_env = False
-        # requests would read the whole body of a redirect, even one that it is told not to follow.
-        self._http.get_redirect_target = lambda _response: None
         self._http.headers.update({"User-Agent": options.user_agent, "Accept-Encoding": "identity"})
         adapter = _Adapter(self.peer, self.check_origin, options)
         for scheme in ("http://", "https://"):
@@ -343,6 +341,13 @@ class Session:
             remedy=f"if {place_of(origin)} belongs to the registry, add it to `content_hosts`",
             finding="foreign-host",
         )
+
+
+class _HttpSession(requests.Session):
+    """Follows no redirect: requests would read its whole body, even of one that it is told not to follow."""
+
+    def get_redirect_target(self, _resp: requests.Response) -> None:
+        return None
 
 
 def _is_listed(origin: Origin, hosts: frozenset[str] | None) -> bool:

@@ -21,6 +21,8 @@ from pathlib import Path
 from manifests.words.units import show_size
 from tests.bench.journal import long_journal
 from tests.bench.payload import compiled, many_images, many_members, vendor_folder
+from tests.bench.registry import RegistryBench, registry_vendor
+from tests.real import docker_registry
 from verifier.site.journal.checkpoint import NAME as CHECKPOINT
 
 ROOT = Path(__file__).parents[2]
@@ -268,6 +270,29 @@ def bench_install(bench: Bench, bundle: Path) -> list[Row]:
     return rows
 
 
+def bench_registry(bench: Bench) -> list[Row]:
+    """The whole of `waybill install` into an empty registry, against a tool that pushes the layout there."""
+    if not shutil.which("docker-registry") or not (shutil.which("crane") or shutil.which("skopeo")):
+        return []
+    folder = bench.folder / "registry"
+    folder.mkdir()
+    vendor = registry_vendor(folder / "vendor", SIZE)
+    bench.ours(Row("build"), "build", vendor / "release.yaml", "-o", folder / "out")
+    with docker_registry(folder) as registry:
+        case = RegistryBench(folder, vendor, next((folder / "out").glob("*.tar")), registry)
+        name, bar, command = case.yardstick()
+        row = Row(f"install into a registry / {name}", bar=bar)
+        for _ in range(RUNS):
+            case.renew()
+            bench.settle()
+            bench.ours(row, *case.install())
+            case.renew()
+            bench.settle()
+            row.theirs.append(timed(command))
+    bench.settle(folder)
+    return [row]
+
+
 def show(rows: list[Row]) -> None:
     header = ("work", "ours: median (min-max)", "theirs", "ratio", "bar", "peak")
     cells = [header, *(row.cells() for row in rows)]
@@ -295,6 +320,7 @@ def main() -> None:
         rows += bench_refusal(bench, bundle, ["--root", str(stranger / "trust" / "1.root.json")])
         rows += bench_install(bench, bundle)
         bench.settle(out, vendor / "layout")
+        rows += bench_registry(bench)
         one = vendor_folder(folder / "one", SIZE // 2, layers=1)
         bench.ours(Row("build"), "build", one / "release.yaml", "-o", folder / "one-out")
         single = next((folder / "one-out").glob("*.tar"))
