@@ -9,6 +9,8 @@ from manifests.documents.release import Image, Release, referenced
 from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 2
+# The platform of a child for which its index states none.
+UNKNOWN = "unknown"
 # Of all documents together: a parsed one takes up to twenty times its bytes, and a release may have 100,000 of them.
 MAX_DESCRIPTORS = 150_000
 MAX_ANNOTATIONS = 100_000
@@ -87,6 +89,8 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     incomplete = {child.parent for child in release.absent if child.url is None}
     for image in release.images:
         _check_image(release, image, graph)
+        if image.platforms:
+            _check_platforms(image, graph)
         if not image.platforms and incomplete & graph.below(image.manifest.digest):  # F-10.15
             problem = "children of its index are absent, and it names no platforms"
             raise MalformedError(problem, where=f"release.json image {image.name}")
@@ -129,9 +133,9 @@ class _Walk:
             raise MalformedError(problem, where="release.json $.absent")
 
     def _leave_out(self, parent: str, child: Descriptor) -> None:
-        stated = self._absent[parent, child.digest].platform
-        if stated is None or child.platform not in (None, stated):  # F-10.8
-            problem = f"{child.digest} is listed as {stated or 'a layer'}, its index says {child.platform}"
+        stated, platform = self._absent[parent, child.digest].platform, child.platform or UNKNOWN
+        if stated != platform:  # F-10.8
+            problem = f"{child.digest} is listed as {stated or 'a layer'}, its index says {platform}"
             raise MalformedError(problem, where="release.json $.absent")
         self._left_out.add((parent, child.digest))
 
@@ -212,6 +216,21 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
     for sbom in image.sboms:
         if sbom.digest not in layers:  # F-10.13
             raise MalformedError(f"SBOM {sbom.digest} does not refer to the image", where=where)
+
+
+def fits(platform: str, wanted: str) -> bool:
+    """Whether ``platform`` is ``wanted`` or a variant of it; arm64 has one variant, v8."""
+    arm = (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
+    return arm or platform == wanted or platform.startswith(wanted + "/")
+
+
+def _check_platforms(image: Image, graph: Graph) -> None:
+    documents = [graph.nodes[digest].document for digest in graph.below(image.manifest.digest) if digest in graph.nodes]
+    here = [child for one in documents if isinstance(one, ImageIndex) for child in one.manifests]
+    stated = {child.platform for child in here if child.digest in graph.nodes}
+    for wanted in image.platforms:
+        if None not in stated and not any(platform and fits(platform, wanted) for platform in stated):  # F-10.15
+            raise MalformedError(f"nothing of its index is {wanted}", where=f"release.json image {image.name}")
 
 
 def _layers_of_referrers(graph: Graph, subjects: set[str]) -> set[str]:

@@ -49,15 +49,6 @@ def platform_of(document: ImageManifest | ImageIndex, source: ImageHolder) -> st
     return platform if SITE_PLATFORM.fullmatch(platform) else None
 
 
-def fits(platform: str, wanted: str) -> bool:
-    """Whether ``platform`` is ``wanted`` or a variant of it; arm64 has one variant, v8."""
-    return (
-        platform == wanted
-        or platform.startswith(wanted + "/")
-        or (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
-    )
-
-
 def packed_platforms(packed: set[str], image: str, left_out: list[str], where: str) -> tuple[str, ...]:
     """The platforms to record for an image that is not packed whole. Raises RefusedError when there is none."""
     platforms = tuple(sorted(filter(SITE_PLATFORM.fullmatch, packed))[:MAX_PLATFORMS])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from content.bundle.graph import MAX_DEPTH
+from content.bundle.graph import MAX_DEPTH, UNKNOWN, fits
 from content.bundle.oci import (
     FOREIGN,
     INDEX_TYPES,
@@ -14,7 +14,7 @@ from content.bundle.oci import (
     ImageManifest,
     parse_oci,
 )
-from content.bundle.platforms import NOT_THERE, ImageHolder, fits, packed_platforms, platform_of
+from content.bundle.platforms import NOT_THERE, ImageHolder, packed_platforms, platform_of
 from manifests.documents.release import Absent
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
@@ -122,16 +122,22 @@ class ImageSelection:
         chosen = self._chosen(document) if filtered else {child.digest: False for child in document.manifests}
         for child in document.manifests:
             # Attestations of BuildKit call their platform unknown/unknown.
-            platform = self._platform(child) or "unknown"
+            platform = self._platform(child) or UNKNOWN
+            # Of a child that is not here a reader knows only what the index states.
+            gone = Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
             if child.digest not in chosen:
-                self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
+                self.absent.append(
+                    Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
+                )
             elif missing := self.missing(child, depth + 1):
                 if chosen[child.digest]:
                     problem = f"image {self.wanted.name!r} has no {platform} to pack: {missing}"
                     raise self._refused(
                         problem, "copy the image again with this platform, or take it out of `platforms`"
                     )
-                self.absent.append(Absent(parent=descriptor.digest, digest=child.digest, platform=platform))
+                self.absent.append(
+                    Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
+                )
                 self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
             else:
                 self.edges.add((descriptor.digest, child.digest))

@@ -192,6 +192,38 @@ def left_out(
     return make
 
 
+AMD64 = {"os": "linux", "architecture": "amd64"}
+
+
+def platforms_stated(*platforms: str, in_index: bool = True) -> Callable[[], Case]:
+    """A whole image for linux/amd64, of which release.json says that only ``platforms`` were packed."""
+
+    def make() -> Case:
+        vendor = Images(build=lambda shelf: shelf.index({**shelf.manifest(), "platform": AMD64}))
+        if not in_index:
+            vendor = Images()
+        (image,) = vendor.release()[0].images
+        vendor = replace(vendor, change={"images": (msgspec.structs.replace(image, platforms=platforms),)})
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
+def unstated(platform: str) -> Callable[[], Case]:
+    """A child for which its index states no platform was not packed."""
+
+    def make() -> Case:
+        gone = {"mediaType": OCI_MANIFEST, "digest": ZEROS, "size": 7}
+        vendor = Images(build=lambda shelf: shelf.index(shelf.manifest(), gone))
+        (image,) = vendor.release()[0].images
+        absent = (r.Absent(parent=image.manifest.digest, digest=ZEROS, platform=platform),)
+        images = (msgspec.structs.replace(image, platforms=("linux/amd64",)),)
+        vendor = replace(vendor, change={"absent": absent, "images": images})
+        return Case(vendor.bundle(), vendor.pin())
+
+    return make
+
+
 def absent_without_reason() -> Case:
     vendor = Images(change={"absent": (r.Absent(parent="sha256:" + "1" * 64, digest=ZEROS, platform="linux/arm64"),)})
     return Case(vendor.bundle(), vendor.pin())
@@ -204,7 +236,7 @@ def absent_but_there() -> Case:
     (image,) = release.images
     parent = image.manifest.digest
     child = json.loads(blobs[parent])["manifests"][1]["digest"]
-    absent = (r.Absent(parent=parent, digest=child, platform="linux/arm64"),)
+    absent = (r.Absent(parent=parent, digest=child, platform="unknown"),)
     images = (msgspec.structs.replace(image, platforms=("linux/amd64",)),)
     vendor = replace(plain, change={"absent": absent, "images": images})
     return Case(vendor.bundle(), vendor.pin())
@@ -420,6 +452,11 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "left-out": left_out(listed=False),
             "left-out-and-listed": left_out(listed=True),
             "listed-as-absent-as-another-platform": left_out(True, platform="linux/arm"),
+            "listed-as-absent-without-a-platform": unstated("unknown"),
+            "listed-as-absent-with-a-platform-that-no-index-states": unstated("linux/arm64"),
+            "platforms-of-its-index": platforms_stated("linux/amd64"),
+            "platforms-that-its-index-does-not-have": platforms_stated("linux/amd64", "linux/s390x"),
+            "platforms-of-an-image-without-an-index": platforms_stated("linux/amd64", in_index=False),
             "listed-as-absent-and-no-platforms": left_out(True, platforms=()),
             "listed-as-absent-without-reason": absent_without_reason,
             "listed-as-absent-and-there": absent_but_there,
