@@ -126,18 +126,14 @@ class ImageSelection:
             # Of a child that is not here a reader knows only what the index states.
             gone = Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
             if child.digest not in chosen:
-                self.absent.append(
-                    Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
-                )
+                self.absent.append(gone)
             elif missing := self.missing(child, depth + 1):
                 if chosen[child.digest]:
                     problem = f"image {self.wanted.name!r} has no {platform} to pack: {missing}"
                     raise self._refused(
                         problem, "copy the image again with this platform, or take it out of `platforms`"
                     )
-                self.absent.append(
-                    Absent(parent=descriptor.digest, digest=child.digest, platform=child.platform or UNKNOWN)
-                )
+                self.absent.append(gone)
                 self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
             else:
                 self.edges.add((descriptor.digest, child.digest))
