@@ -89,8 +89,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     incomplete = {child.parent for child in release.absent if child.url is None}
     for image in release.images:
         _check_image(release, image, graph)
-        if image.platforms:
-            _check_platforms(image, graph)
+        _check_platforms(image, graph)
         if not image.platforms and incomplete & graph.below(image.manifest.digest):  # F-10.15
             problem = "children of its index are absent, and it names no platforms"
             raise MalformedError(problem, where=f"release.json image {image.name}")
@@ -220,8 +219,7 @@ def _check_image(release: Release, image: Image, graph: Graph) -> None:
 
 def fits(platform: str, wanted: str) -> bool:
     """Whether ``platform`` is ``wanted`` or a variant of it; arm64 has one variant, v8."""
-    arm = (wanted, platform) == ("linux/arm64/v8", "linux/arm64")
-    return arm or platform == wanted or platform.startswith(wanted + "/")
+    return platform.startswith(wanted + "/") or platform in (wanted, {"linux/arm64/v8": "linux/arm64"}.get(wanted))
 
 
 def _check_platforms(image: Image, graph: Graph) -> None:
