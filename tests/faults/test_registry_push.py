@@ -165,6 +165,25 @@ def test_each_large_blob_is_sent_once_and_while_it_is_copied(bound: Bound) -> No
     assert problems(bound.place) == ""
 
 
+def test_no_more_uploads_at_once_than_the_site_allows(bound: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
+    yaml = bound.place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("plain_http: true", "plain_http: true, parallel: 1"))
+    bound.place.approve("r-1.0.0")
+    push_stream = Registry.push_stream
+    under_way: list[Any] = []
+    most: list[int] = []
+
+    def counted(self: Registry, *words: Any) -> None:
+        under_way.append(words)
+        most.append(len(under_way))
+        push_stream(self, *words)
+        under_way.pop()
+
+    monkeypatch.setattr(Registry, "push_stream", counted)
+    assert bound.place.install("r-1.0.0").error is None
+    assert most == [1] * len(LAYERS)
+
+
 def test_a_registry_that_dies_during_the_copy_fails_like_one_that_dies_afterwards(bound: Bound) -> None:
     """Everything is in the store then; same finding, same place, same entries; a later install sends the rest."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(HostError) as caught:

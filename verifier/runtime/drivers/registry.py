@@ -1,7 +1,8 @@
 """The ``registry`` driver: images, indexes and what refers to them, in the site's registry under the site's prefix.
 
-Staging pushes everything that is addressed by digest; nothing uses it yet. Activating sets the tags. A registry may be
-unable to delete a tag, and other tools may write to it, so `observe` reads everything and compares digests.
+Staging pushes everything that is addressed by digest, large blobs while they are copied into the store; nothing uses it
+yet. Activating sets the tags. A registry may be unable to delete a tag, and other tools may write to it, so `observe`
+reads everything and compares digests.
 """
 
 import platform

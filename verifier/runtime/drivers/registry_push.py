@@ -65,7 +65,7 @@ def upload_receivers(
     registry: SiteRegistry, settings: RegistryDriverFile, context: DriverContext, parts: tuple[ImageParts, ...]
 ) -> dict[str, Receiver]:
     """Return, by digest, what sends a large blob while it is copied. Small ones are sent from the store."""
-    uploads = _Uploads(registry)
+    uploads = _Uploads(registry, threading.BoundedSemaphore(settings.parallel))
     needs = _needs(settings, context, parts)
     return {need.blob.digest: partial(uploads.receive, need) for need in needs if need.large}
 
@@ -75,12 +75,16 @@ class _Uploads:
     """Uploads beside the copy. After the first failure nothing more is sent; `push` sends it from the store."""
 
     registry: SiteRegistry
+    slots: threading.BoundedSemaphore
     failed: threading.Event = field(default_factory=threading.Event)
 
     def receive(self, need: _Need, copied: CopiedBytes) -> None:
+        with self.slots:
+            if not self.failed.is_set():
+                self._send(need, copied)
+
+    def _send(self, need: _Need, copied: CopiedBytes) -> None:
         blob = need.blob
-        if self.failed.is_set():
-            return
         try:
             if _holder(self.registry, need) is None:
                 self.registry.push_stream(need.first, blob.digest, blob.size, copied, lambda: copied.digest)
