@@ -1,5 +1,6 @@
 """The `waybill` command: a table of commands, and nothing else."""
 
+import gc
 import sys
 
 import click
@@ -65,6 +66,9 @@ def main() -> None:
         from console.output import usage_error
 
         sys.exit(usage_error(wrong, as_json="--json" in sys.argv))
+    finally:
+        # At its end the interpreter would look through everything once more for circles of references.
+        gc.freeze()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import hashlib
 import os
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -78,11 +79,33 @@ def verify_file(
     def check(place: MemberLocation) -> tuple[DamagedRange, ...]:
         return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
 
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        ranges = [damaged for found in pool.map(check, largest_first) for damaged in found]
-    if ranges:
+    if ranges := _check_all(check, deque(largest_first), workers):
         raise damaged_file(descriptor, bulk, ranges, what)
     _check_end(descriptor, bulk, what)
+
+
+def _check_all(
+    check: Callable[[MemberLocation], tuple[DamagedRange, ...]], waiting: deque[MemberLocation], workers: int
+) -> list[DamagedRange]:
+    """Check what waits in threads. Each takes the next member when it is done; a future for each would cost more."""
+
+    def work() -> list[DamagedRange]:
+        ranges: list[DamagedRange] = []
+        while True:
+            try:
+                place = waiting.popleft()
+            except IndexError:
+                return ranges
+            ranges += check(place)
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(work) for _ in range(workers)]
+        try:
+            return [damaged for future in as_completed(futures) for damaged in future.result()]
+        except BaseException:
+            # After an error or Ctrl-C the other threads end with the member that they are at.
+            waiting.clear()
+            raise
 
 
 def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:
