@@ -7,9 +7,8 @@ import hashlib
 import os
 import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -34,6 +33,7 @@ from manifests.words.progress import ProgressCallback
 
 BUFFER = 1 << 20
 DROP_EVERY = 64 << 20
+BATCH = 64
 # Limits on what is kept in memory from a pipe: the graph of manifests is walked after the whole pipe was read.
 MAX_KEPT_BLOB = 4 << 20
 MAX_KEPT = 48 << 20
@@ -75,37 +75,19 @@ def verify_file(
     workers = workers or os.cpu_count() or 1
     # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
     ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
+    large = [[place] for place in largest_first if place.blob.size >= BUFFER]
+    # A future for each small member would cost more than its digest.
+    small = [largest_first[at : at + BATCH] for at in range(len(large), len(largest_first), BATCH)]
 
-    def check(place: MemberLocation) -> tuple[DamagedRange, ...]:
-        return _check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY)
-
-    if ranges := _check_all(check, deque(largest_first), workers):
-        raise damaged_file(descriptor, bulk, ranges, what)
-    _check_end(descriptor, bulk, what)
-
-
-def _check_all(
-    check: Callable[[MemberLocation], tuple[DamagedRange, ...]], waiting: deque[MemberLocation], workers: int
-) -> list[DamagedRange]:
-    """Check what waits in threads. Each takes the next member when it is done; a future for each would cost more."""
-
-    def work() -> list[DamagedRange]:
-        ranges: list[DamagedRange] = []
-        while True:
-            try:
-                place = waiting.popleft()
-            except IndexError:
-                return ranges
-            ranges += check(place)
+    def check(batch: list[MemberLocation]) -> list[DamagedRange]:
+        checked = (_check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY) for place in batch)
+        return [damaged for ranges in checked for damaged in ranges]
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = [pool.submit(work) for _ in range(workers)]
-        try:
-            return [damaged for future in as_completed(futures) for damaged in future.result()]
-        except BaseException:
-            # After an error or Ctrl-C the other threads end with the member that they are at.
-            waiting.clear()
-            raise
+        ranges = [damaged for found in pool.map(check, large + small) for damaged in found]
+    if ranges:
+        raise damaged_file(descriptor, bulk, ranges, what)
+    _check_end(descriptor, bulk, what)
 
 
 def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:

@@ -3,8 +3,6 @@
 import io
 import os
 import threading
-import time
-from collections import deque
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from content.bundle import bulk
 from content.bundle import places as bulk_places
 from content.bundle.archive import BLOCK, END, header, member_length, padded
 from content.bundle.bulk import MAX_KEPT, SmallDocuments, open_bundle, read_blob, verify_file, verify_stream
-from content.bundle.damage import DamagedRange
-from content.bundle.places import MemberLocation, bundle_length, complete_places, find_places, member_name
+from content.bundle.places import bundle_length, complete_places, find_places, member_name
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
@@ -92,26 +89,23 @@ def test_damage_names_the_first_blob_with_its_bytes_and_counts_the_rest(tmp_path
     os.close(descriptor)
 
 
-def test_an_error_in_one_thread_ends_the_others_and_is_not_taken_for_the_end() -> None:
-    """The error is an IndexError, as the empty queue of members raises one too."""
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_members_of_every_batch_are_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Small members are checked in batches, large ones alone; each changed one is named, wherever it is."""
+    monkeypatch.setattr(bulk, "BATCH", batch)
+    monkeypatch.setattr(bulk, "BUFFER", 512)
     release, _, _ = VENDOR.release()
     places = complete_places(release)
-    waiting, checked, emptied = deque(places), [], []
-
-    def check(place: MemberLocation) -> tuple[DamagedRange, ...]:
-        checked.append(place)
-        if place is places[0]:
-            raise IndexError("of the check itself")
-        end = time.monotonic() + 30
-        while waiting and time.monotonic() < end:
-            time.sleep(0.001)
-        emptied.append(not waiting)
-        return ()
-
-    with pytest.raises(IndexError, match="of the check itself"):
-        bulk._check_all(check, waiting, 2)
-    assert len(checked) <= 2 < len(places)
-    assert all(emptied)
+    sizes = [place.blob.size for place in places]
+    assert min(sizes) < 512 <= max(sizes), "there are large ones and small ones"
+    for place in places:
+        data = bytearray(VENDOR.bundle())
+        data[place.offset] ^= 1
+        descriptor = opened(tmp_path / "b", bytes(data))
+        with pytest.raises(DamagedError) as caught:
+            verify_file(descriptor, find_places(descriptor, release, "b"), "b", workers=2, advance=no_progress)
+        assert [piece.start for piece in caught.value.pieces] == [place.offset]
+        os.close(descriptor)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_damaged(tmp_path: Path) -> None:
