@@ -33,7 +33,7 @@ from manifests.words.progress import ProgressCallback
 
 BUFFER = 1 << 20
 DROP_EVERY = 64 << 20
-BATCH = 64
+BATCHES = 1024  # more futures than this, one for each small member, would cost more than the digests
 # Limits on what is kept in memory from a pipe: the graph of manifests is walked after the whole pipe was read.
 MAX_KEPT_BLOB = 4 << 20
 MAX_KEPT = 48 << 20
@@ -75,16 +75,13 @@ def verify_file(
     workers = workers or os.cpu_count() or 1
     # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
     ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
-    large = [[place] for place in largest_first if place.blob.size >= BUFFER]
-    # A future for each small member would cost more than its digest.
-    small = [largest_first[at : at + BATCH] for at in range(len(large), len(largest_first), BATCH)]
+    batches = [largest_first[at::BATCHES] for at in range(min(BATCHES, len(largest_first)))]
 
-    def check(batch: list[MemberLocation]) -> list[DamagedRange]:
-        checked = (_check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY) for place in batch)
-        return [damaged for ranges in checked for damaged in ranges]
+    def check(batch: list[MemberLocation]) -> list[tuple[DamagedRange, ...]]:
+        return [_check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY) for place in batch]
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        ranges = [damaged for found in pool.map(check, large + small) for damaged in found]
+        ranges = [damaged for checked in pool.map(check, batches) for found in checked for damaged in found]
     if ranges:
         raise damaged_file(descriptor, bulk, ranges, what)
     _check_end(descriptor, bulk, what)
@@ -221,9 +218,8 @@ def verify_stream(
     ``also`` selects JSON objects that are kept besides manifests. Raises DamagedError at the first damage.
     """
     schema = release.config.schema if release.config is not None else None
-    small = (release.members[0], release.contract, release.rollback, release.sigstore, schema)
-    documents = (*small, *release.authorisations)
-    kept = SmallDocuments(asked=frozenset(one.digest for one in documents if one is not None), also=also)
+    asked = (release.members[0], release.contract, release.rollback, release.sigstore, schema, *release.authorisations)
+    kept = SmallDocuments(asked=frozenset(one.digest for one in asked if one is not None), also=also)
     present: list[MemberLocation] = []
     missing: list[Blob] = []
     wanted = enumerate(release.members)
