@@ -27,7 +27,7 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
         "bundle": ("Is this a bundle, and is every byte of it in place?", "the file that it is given"),
         "sigstore": ("Who signed an image, by key or by identity?", "nothing"),
         "trust": ("Do the signatures in a head satisfy the pinned root?", "nothing"),
-        "differences": ("What is in a release, and what differs from another?", "nothing: values in, values out"),
+        "differences": ("What is in a release, and what differs from another?", "the bundle that it is given"),
         "signing": ("How is a signature made: file, token, program, detached?", "keys, and the program that is named"),
         "registry": ("How is a container registry read and written?", "the network"),
         "commands": ("keygen, sign, lint", "click"),

@@ -1,7 +1,7 @@
 """The command ``waybill sign``."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -11,11 +11,12 @@ import msgspec
 from click.core import ParameterSource
 
 from console.options import ExistingPath, command, passphrase_option
+from console.output import say
 from console.result import Result
 from content.bundle.head import MAX_TRUSTED_ROOT, open_head
 from content.bundle.head_writer import add_signature, sign_release
 from content.commands.open_key import open_keys
-from content.commands.signed_by import describe_root, signature_status
+from content.commands.signed_by import describe_root, signature_status, with_next
 from content.signing.allowed_keys import (
     list_keys,
     newest_root,
@@ -32,6 +33,7 @@ from content.signing.detached import (
     DetachedRequest,
     answer_request,
     read_answer,
+    read_request,
     request_authorisation,
     request_list,
     request_release,
@@ -39,6 +41,9 @@ from content.signing.detached import (
     write_request,
 )
 from content.signing.files import replace_file, rewrite_head
+from content.signing.preview import Preview, check_agreed
+from content.signing.previews import context_files, preview_file, preview_request
+from content.signing.surroundings import Surroundings
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
@@ -47,10 +52,11 @@ from manifests.trust.envelope_writer import add_signatures
 from manifests.trust.keys import PublicKey, open_regular, read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
-from manifests.trust.root import MAX_ROOT, Root, parse_root, short
+from manifests.trust.root import MAX_ROOT, Role, Root, parse_root, short
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
+from manifests.words.fingerprint import parse_fingerprint
 
 
 @command(
@@ -69,6 +75,8 @@ from manifests.words.errors import MalformedError, RefusedError, UsageError
               help="Check the signatures that came back in DIR, and add them.")  # fmt: skip
 @click.option("--trusted-root", "trusted_root", type=ExistingPath(), metavar="FILE",
               help="trusted_root.json for an identity, with --attach. Default: the one in the bundle.")  # fmt: skip
+@click.option("--fingerprint", metavar="WORDS",
+              help="Fingerprint that was agreed by another way, whole; any other document is refused.")  # fmt: skip
 @passphrase_option
 def sign_command(
     file: Path,
@@ -76,32 +84,73 @@ def sign_command(
     prepare: Path | None,
     attach: Path | None,
     trusted_root: Path | None,
+    fingerprint: str | None,
     passphrase_fd: int | None,
 ) -> Result:
     """Add a signature to FILE, or answer a signing request.
 
     FILE is a bundle (only its head is rewritten), a root document, a revocation list, an authorisation (its .yaml
-    makes the .json beside it), or a folder from --prepare.
+    makes the .json beside it), or a folder from --prepare. Shows what it says before a passphrase is asked for.
     """
     typed = click.get_current_context().get_parameter_source("keys") == ParameterSource.COMMANDLINE
     if (prepare is not None) + (attach is not None) + typed > 1:
         raise UsageError("--key, --prepare and --attach exclude each other", where="sign", remedy="give one of them")
     if prepare is None and attach is None and not keys:
         raise _no_key(file)
+    agreed = None if fingerprint is None else parse_fingerprint(fingerprint)
     if file.is_dir():
-        return _answer(file, open_keys(keys, passphrase_fd))
-    file = authorisation_envelope(file)
-    kind = _KINDS[_kind_of(file)]
+        return _answer(file, keys, agreed, passphrase_fd)
+    task = _look_at(authorisation_envelope(file), agreed)
     if prepare is not None:
-        return _prepare(file, prepare, kind.request(file))
-    if attach is not None and kind.keys is release_keys and (attach / STATEMENT_SIGNED).exists():
-        return _attach_identity(file, attach / STATEMENT_SIGNED, trusted_root)
+        return _prepare(task, prepare)
+    if attach is not None:
+        return _attach(task, attach, trusted_root)
+    _check_no_trusted_root(trusted_root)
+    say("\n".join(task.preview.lines))
+    return _sign(task, open_keys(keys, passphrase_fd))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A file that is to be signed, and what was shown of it. Attributes: name: its kind, a key of ``_KINDS``."""
+
+    file: Path
+    name: str
+    preview: Preview
+    around: Surroundings
+
+    @property
+    def kind(self) -> "_Kind":
+        return _KINDS[self.name]
+
+
+def _look_at(file: Path, agreed: str | None) -> _Task:
+    name = _kind_of(file)
+    preview, around = preview_file(file, name)
+    check_agreed(preview, agreed, str(file))
+    return _Task(file, name, preview, around)
+
+
+def _sign(task: _Task, signers: tuple[Signer, ...]) -> Result:
+    """Sign what was shown; say who is missing, and what comes next."""
+    result = task.kind.sign(task.file, signers, _Shown(task.preview.fingerprint, task.around.key_names))
+    signed = Result(result.text, {**result.data, "signs": task.preview.data})
+    return with_next(signed, task.file, task.name, task.around)
+
+
+def _attach(task: _Task, answer: Path, trusted_root: Path | None) -> Result:
+    kind, file = task.kind, task.file
+    if kind.keys is release_keys and (answer / STATEMENT_SIGNED).exists():
+        return _attach_identity(file, answer / STATEMENT_SIGNED, trusted_root)
+    _check_no_trusted_root(trusted_root)
+    return _sign(task, (read_answer(answer, kind.request(file), kind.keys(file)),))
+
+
+def _check_no_trusted_root(trusted_root: Path | None) -> None:
     if trusted_root is not None:
         raise UsageError(
             f"belongs to --attach of a folder with {STATEMENT_SIGNED}", where="--trusted-root", remedy="leave it out"
         )
-    answer = None if attach is None else read_answer(attach, kind.request(file), kind.keys(file))
-    return kind.sign(file, (answer,) if answer else open_keys(keys, passphrase_fd))
 
 
 class _Typed(msgspec.Struct):
@@ -129,33 +178,62 @@ def _no_key(file: Path) -> UsageError:
     return UsageError("no key is named", where="--key", remedy=f"waybill sign {quote(str(file))} --key {key}")
 
 
-def _prepare(file: Path, folder: Path, request: DetachedRequest) -> Result:
-    write_request(request, folder)
+@dataclass(frozen=True)
+class _Shown:
+    """What was shown before the key was opened: its fingerprint, and the names of keys, by id."""
+
+    fingerprint: str
+    names: Mapping[str, str]
+
+    def check(self, data: bytes, file: Path) -> None:
+        """Raise RefusedError unless ``data``, which is about to be signed, is what was shown."""
+        if digest_of(data) != self.fingerprint:
+            problem = "the file changed after it was shown"
+            raise RefusedError(problem, where=str(file), remedy="look at it and sign it again", finding="changed")
+
+
+def _prepare(task: _Task, folder: Path) -> Result:
+    file, preview = task.file, task.preview
+    request = task.kind.request(file, context_files(file, task.name, task.around))
+    if digest_of(request.document[1]) != preview.fingerprint:
+        raise RefusedError("the file changed while it was read", where=str(file), remedy="prepare it again")
+    write_request(request, folder, preview.lines)
     files = [name for name, _ in request.to_sign]
-    text = [f"to sign      {request.what}", *(f"wrote        {folder / name}" for name in files)]
+    text = [*preview.lines, *(f"wrote        {folder / name}" for name in files)]
     text += [
         "",
         "next:",
-        f"  waybill sign {quote(str(folder))} --key KEY     # where the key is, or as README.txt there says",
+        f"  waybill show {quote(str(folder))}               # on the machine that has the key",
+        f"  waybill sign {quote(str(folder))} --key KEY     # there, or as README.txt says",
         f"  waybill sign {quote(str(file))} --attach {quote(str(folder))}",
     ]
-    return Result("\n".join(text), {"folder": str(folder), "what": request.what, "files": files})
+    data = {"folder": str(folder), "what": request.what, "files": files, "signs": preview.data}
+    return Result("\n".join(text), data)
 
 
-def _answer(folder: Path, signers: tuple[Signer, ...]) -> Result:
-    if len(signers) != 1:
+def _answer(folder: Path, keys: tuple[str, ...], agreed: str | None, passphrase_fd: int | None) -> Result:
+    if len(keys) != 1:
         raise UsageError(
             "one request holds the answer of one key", where="--key", remedy="prepare a request for each key"
         )
-    request = answer_request(folder, signers[0])
-    keyid = signers[0].public.keyid
+    request = read_request(folder)
+    preview = preview_request(folder, request)
+    check_agreed(preview, agreed, str(folder))
+    say("\n".join(preview.lines))
+    signer = open_keys(keys, passphrase_fd)[0]
+    answer_request(folder, request, signer)
+    keyid = signer.public.keyid
     answers = [f"{name}.sig" for name, _ in request.to_sign]
     text = [
         f"signed       {request.what}",
         f"by           {keyid}",
         *(f"wrote        {folder / name}" for name in answers),
+        "",
+        "next: carry the folder back, then, where the file is (it says who is still missing):",
+        f"  waybill sign FILE --attach {quote(str(folder))}",
     ]
-    return Result("\n".join(text), {"what": request.what, "keyid": keyid, "files": answers})
+    data = {"what": request.what, "keyid": keyid, "files": answers, "signs": preview.data}
+    return Result("\n".join(text), data)
 
 
 def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: str, file: Path, finding: str) -> None:
@@ -167,8 +245,9 @@ def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: st
             raise RefusedError(problem, where=str(file), remedy=remedy, finding=finding)
 
 
-def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
+def _sign_bundle(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result:
     head = open_head(file)
+    shown.check(head.release, file)
     newest = parse_root(head.roots[-1], "trust").root
     role = newest.roles["release"]
     of = f"release key of root {newest.version} in this bundle"
@@ -177,7 +256,8 @@ def _sign_bundle(file: Path, signers: tuple[Signer, ...]) -> Result:
         head = add_signature(head, sign_release(head.release, signer))
     rewrite_head(file, head)
     text = [_signed_release(parse_release(head.release), head.release)]
-    return signature_status(text, {signature.keyid for signature in head.signatures}, role.keys, role.threshold)
+    signed = {signature.keyid for signature in head.signatures}
+    return signature_status(text, signed, role.keys, role.threshold, shown.names)
 
 
 def _attach_identity(file: Path, answer: Path, trusted_root: Path | None) -> Result:
@@ -200,8 +280,9 @@ def _signed_release(release: Release, raw: bytes) -> str:
     return f"signed       {release.product} {release.version}, {digest_of(raw)}"
 
 
-def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
+def _sign_root(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result:
     document = parse_root(read_capped(file, MAX_ROOT), str(file))
+    shown.check(document.envelope.payload_bytes, file)
     _, *older = root_and_before(file)
     before = older[0] if older else None
     keys = set(document.root.roles["root"].keys) | set(before.roles["root"].keys if before else ())
@@ -211,10 +292,10 @@ def _sign_root(file: Path, signers: tuple[Signer, ...]) -> Result:
     if again.root != document.root:
         raise MalformedError("the document changed while it was signed", where=str(file), remedy="sign it again")
     replace_file(file, data)
-    return describe_root(replace(again, raw=data), before)
+    return describe_root(replace(again, raw=data), before, shown.names)
 
 
-def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
+def _sign_authorisation(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result:
     envelope, authorisation = parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))
     leaves = authorisation.leaves
     text = [
@@ -222,55 +303,72 @@ def _sign_authorisation(file: Path, signers: tuple[Signer, ...]) -> Result:
         f"sequence {leaves.mark.sequence}, to {authorisation.goes_to.version}",
         f"wrote        {file}",
     ]
-    result = _sign_envelope(file, envelope, signers, (root_for_authorisation(file), "rollback"), text)
+    shown.check(envelope.payload_bytes, file)
+    role = _role_of_signers(root_for_authorisation(file), "rollback", signers, file)
+    result = signature_status(text, _sign_envelope(file, envelope, signers), role.keys, role.threshold, shown.names)
     return Result(result.text, {**result.data, "authorisation": authorisation.number, "path": str(file)})
 
 
-def _sign_list(file: Path, signers: tuple[Signer, ...]) -> Result:
+def _sign_list(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result:
     envelope, revocations = parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
     text = [f"signed       revocation list {revocations.version} of {revocations.vendor}"]
-    result = _sign_envelope(file, envelope, signers, (newest_root(file.parent), "root"), text)
+    shown.check(envelope.payload_bytes, file)
+    role = _role_of_signers(newest_root(file.parent), "root", signers, file)
+    result = signature_status(text, _sign_envelope(file, envelope, signers), role.keys, role.threshold, shown.names)
     return Result(result.text, {**result.data, "vendor": revocations.vendor, "version": revocations.version})
 
 
-def _sign_envelope(
-    file: Path, envelope: Envelope, signers: tuple[Signer, ...], by: tuple[Root, str], text: list[str]
-) -> Result:
-    """Sign as the role of the root says, and show after ``text`` who has signed."""
-    root, name = by
+def _role_of_signers(root: Root, name: str, signers: tuple[Signer, ...], file: Path) -> Role:
+    """The role ``name`` of the root. Raises RefusedError when a signer is not in it."""
     role = root.roles[name]
     _check_may_sign(signers, role.keys, f"{name} key of root {root.version}", file, "signature-role")
+    return role
+
+
+def _sign_envelope(file: Path, envelope: Envelope, signers: tuple[Signer, ...]) -> set[str]:
+    """Sign and write; return the ids of all keys that have signed."""
     data = add_signatures(envelope, signers)
     replace_file(file, data)
-    signed = {signature.keyid for signature in decode(data, Envelope, str(file)).signatures}
-    return signature_status(text, signed, role.keys, role.threshold)
+    return {signature.keyid for signature in decode(data, Envelope, str(file)).signatures}
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """A kind of file that is signed. Attributes: request: what another machine signs; keys: those that may sign."""
+    """A kind of file that is signed.
 
-    request: Callable[[Path], DetachedRequest]
+    Attributes:
+        document: The bytes that are signed, or of a bundle ``release.json``.
+        request_of: What another machine signs.
+        keys: Keys that may sign.
+    """
+
+    document: Callable[[Path], bytes]
+    request_of: Callable[[bytes], DetachedRequest]
     keys: Callable[[Path], tuple[PublicKey, ...]]
-    sign: Callable[[Path, tuple[Signer, ...]], Result]
+    sign: Callable[[Path, tuple[Signer, ...], _Shown], Result]
+
+    def request(self, file: Path, context: tuple[tuple[str, bytes], ...] = ()) -> DetachedRequest:
+        request = self.request_of(self.document(file))
+        return replace(request, beside=(*request.beside, *context))
 
 
 _KINDS = {
-    "bundle": _Kind(lambda file: request_release(open_head(file).release), release_keys, _sign_bundle),
+    "bundle": _Kind(lambda file: open_head(file).release, request_release, release_keys, _sign_bundle),
     "root": _Kind(
-        lambda file: request_root(parse_root(read_capped(file, MAX_ROOT), str(file)).envelope.payload_bytes),
+        lambda file: parse_root(read_capped(file, MAX_ROOT), str(file)).envelope.payload_bytes,
+        request_root,
         root_keys,
         _sign_root,
     ),
     "list": _Kind(
-        lambda file: request_list(parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))[0].payload_bytes),
+        lambda file: parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))[0].payload_bytes,
+        request_list,
         list_keys,
         _sign_list,
     ),
     "authorisation": _Kind(
-        lambda file: request_authorisation(
-            parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0].payload_bytes
-        ),
+        lambda file: parse_authorisation(read_capped(file, MAX_AUTHORISATION), str(file))[0].payload_bytes,
+        request_authorisation,
         rollback_keys,
         _sign_authorisation,
     ),

@@ -1,9 +1,13 @@
 """Show which keys have signed a document, and which are missing."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from shlex import quote
 from types import MappingProxyType
 
 from console.result import Result
+from content.signing.surroundings import Surroundings, vendor_folder
+from manifests.trust.private_keys import key_path
 from manifests.trust.root import Root, SignedRoot
 from manifests.words.fingerprint import as_groups, as_words
 
@@ -60,3 +64,29 @@ def signature_status(
 
 def _names(keyids: Sequence[str], names: Mapping[str, str]) -> str:
     return ", ".join(keyid + (f" ({names[keyid]})" if keyid in names else "") for keyid in keyids)
+
+
+def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Result:
+    """``result`` of a signature, and the next command: for a signature that is missing, else for the finished file."""
+    missing = [*result.data["missing"], *result.data.get("missing_before", ())]
+    path = quote(str(file))
+    if missing:
+        known = [keyid for keyid in missing if keyid in around.uses] or missing
+        uri = around.uses.get(known[0], "KEY")
+        is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
+        key = quote(str(key_path(uri, vendor_folder(file))) if is_file else uri)
+        lines = [
+            f"waybill sign {path} --key {key}",
+            f"waybill sign {path} --prepare DIR     # where the key is elsewhere",
+        ]
+    else:
+        lines = [_FINISHED[kind].format(path)]
+    return Result("\n".join([result.text, "", "next:", *(f"  {line}" for line in lines)]), result.data)
+
+
+_FINISHED = {
+    "bundle": 'waybill verify {} --fingerprint "WORDS OF THE PAPER"',
+    "root": "waybill show {}     # its fingerprint belongs on a new paper",
+    "list": "waybill fleet consign SITE -o MEDIUM --key KEY --revocations {}     # the next build packs it too",
+    "authorisation": "waybill fleet consign SITE -o MEDIUM --key KEY --authorisation {}",
+}

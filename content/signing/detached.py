@@ -4,7 +4,7 @@ A request holds the bytes of each signature in a file of its own, so that openss
 ``NAME`` is ``NAME.sig``: DER, as openssl writes it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,16 +29,25 @@ MAX_SIGNATURE = 4096
 README = """\
 To be signed: {what}
 
-This folder may have been changed on its way. Compare the line above with what you
-were asked to sign, over another channel (by telephone, on paper).
+This folder may have been changed on its way, and so may this text. Before you sign, look at the document on your own
+machine:
 
-Each of these files needs a signature of its own, all by the same key:
+  waybill show THIS-FOLDER
+
+Its fingerprint stands below. Compare it with the one that you were told over another channel (by telephone, on
+paper). With --fingerprint another document is refused:
+
+  waybill sign THIS-FOLDER --key KEY --fingerprint "WORDS THAT YOU WERE TOLD"
+
+Without Waybill, each of these files needs a signature of its own, all by the same key. Nothing is checked then:
 
 {commands}
-
-Or, which also checks the files:   waybill sign THIS-FOLDER --key KEY
 {identity}
 Carry the folder back, then:       waybill sign FILE --attach THIS-FOLDER
+
+What the document says:
+
+{preview}
 """
 
 
@@ -56,6 +65,11 @@ class DetachedRequest:
     what: str
     to_sign: tuple[tuple[str, bytes], ...]
     beside: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def document(self) -> tuple[str, bytes]:
+        """Name and bytes of the document from which the request follows."""
+        return next((name, data) for name, data in (*self.to_sign, *self.beside) if name in _DOCUMENTS)
 
 
 @dataclass(frozen=True)
@@ -127,8 +141,8 @@ _DOCUMENTS: dict[str, tuple[int, Callable[[bytes], DetachedRequest]]] = {
 }
 
 
-def write_request(request: DetachedRequest, folder: Path) -> None:
-    """Make the folder with what is to be signed. Raises RefusedError if it exists."""
+def write_request(request: DetachedRequest, folder: Path, preview: Sequence[str]) -> None:
+    """Make the folder with what is to be signed, and ``preview`` in its README. Raises RefusedError if it exists."""
     try:
         folder.mkdir()
     except FileExistsError:
@@ -138,9 +152,14 @@ def write_request(request: DetachedRequest, folder: Path) -> None:
         raise HostError((error.strerror or str(error)).lower(), where=str(folder)) from None
     commands = "\n".join(f"  openssl dgst -sha256 -sign KEY.pem -out {name}.sig {name}" for name, _ in request.to_sign)
     identity = IDENTITY if any(name == STATEMENT_TEXT for name, _ in request.beside) else ""
-    readme = README.format(what=request.what, commands=commands, identity=identity).encode()
+    readme = README.format(what=request.what, commands=commands, identity=identity, preview="\n".join(preview)).encode()
     for name, data in (*request.to_sign, *request.beside, ("README.txt", readme)):
         _write(folder / name, data)
+
+
+def is_request(folder: Path) -> bool:
+    """Whether the folder has the files of a signing request. Nothing is checked."""
+    return any((folder / name).exists() for name in _DOCUMENTS)
 
 
 def read_request(folder: Path) -> DetachedRequest:
@@ -148,10 +167,12 @@ def read_request(folder: Path) -> DetachedRequest:
 
     Raises MalformedError if the folder is no request, or if a file differs from the computed one.
     """
-    document = next((name for name in _DOCUMENTS if (folder / name).exists()), None)
-    if document is None:
+    documents = [name for name in _DOCUMENTS if (folder / name).exists()]
+    if len(documents) != 1:
+        problem = f"the folder holds {' and '.join(documents)}" if documents else "the folder holds nothing to sign"
         remedy = "name a folder of waybill sign --prepare"
-        raise MalformedError("the folder holds nothing to sign", where=str(folder), remedy=remedy)
+        raise MalformedError(problem, where=str(folder), remedy=remedy)
+    document = documents[0]
     limit, request_of = _DOCUMENTS[document]
     request = request_of(read_capped(folder / document, limit))
     for name, data in request.to_sign:
@@ -162,12 +183,10 @@ def read_request(folder: Path) -> DetachedRequest:
     return request
 
 
-def answer_request(folder: Path, signer: Signer) -> DetachedRequest:
-    """Sign a request, on the machine that has the key. Raises RefusedError when an answer lies there already."""
-    request = read_request(folder)
+def answer_request(folder: Path, request: DetachedRequest, signer: Signer) -> None:
+    """Sign a request that was read. Raises RefusedError when an answer lies there already."""
     for name, data in request.to_sign:
         _write(folder / f"{name}.sig", signer.sign(data))
-    return request
 
 
 def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, ...]) -> AnsweredSigner:

@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 
 from content.bundle.archive import BLOCK, header
-from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import OCI_LAYOUT, open_head
-from content.bundle.places import find_places
+from content.differences.bundle_documents import read_bundle_documents
 from content.differences.compare_values import PARTS, Difference
 from content.differences.documents import (
     contract_differences,
@@ -21,19 +20,17 @@ from content.differences.documents import (
     root_differences,
 )
 from content.differences.release import release_differences
-from content.differences.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
+from content.differences.release_documents import DocumentNote, ReleaseDocuments
 from manifests.authored.contract_yaml import compile_contract
 from manifests.authored.handwritten import read_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.contract import CONTRACT_TYPE, Contract, parse_contract
 from manifests.documents.policy import POLICY_TYPE, Policy, parse_policy
-from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import Envelope, bundle_payload
 from manifests.trust.keys import open_regular, read_capped, read_public
 from manifests.trust.root import Root, parse_root
 from manifests.words.canonical import check_depth, decode
-from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError, MalformedError, UsageError
+from manifests.words.errors import MalformedError, UsageError
 from verifier.documents.values import MAX_DOCUMENT, DocumentHead
 
 AnyDocument = ReleaseDocuments | Root | Policy | Contract | dict[str, object]
@@ -105,26 +102,9 @@ def read_document(path: Path) -> AnyDocument:
     with os.fdopen(open_regular(path), "rb") as file:
         start = file.read(BLOCK)
     if start == header("oci-layout", len(OCI_LAYOUT)):
-        return _bundle(path)
+        return read_bundle_documents(path)
     data = read_capped(path, MAX_DOCUMENT)
     return _json(data, str(path)) if data[:1] == b"{" else _yaml(path)
-
-
-def _bundle(path: Path) -> ReleaseDocuments:
-    raw = open_head(path).release
-    release = parse_release(raw, str(path))
-    descriptor = open_bundle(path)
-    try:
-        places = {place.blob.digest: place for place in find_places(descriptor, release, str(path)).present}
-
-        def read(blob: Blob, limit: int) -> bytes:
-            if blob.digest not in places:
-                raise DamagedError(f"{blob.digest} is not in the bundle", where=str(path))
-            return read_blob(descriptor, places[blob.digest], limit)
-
-        return read_release_documents(release, digest_of(raw), read)
-    finally:
-        os.close(descriptor)
 
 
 def _json(data: bytes, what: str) -> AnyDocument:

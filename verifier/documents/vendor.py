@@ -1,6 +1,7 @@
 """Documents that a vendor signs."""
 
 from manifests.documents import authorisation, closure, consignment
+from manifests.documents.described import authorisation_rows, place_text, revocation_rows, root_rows
 from manifests.documents.release import ReleaseStatement
 from manifests.trust import revocations
 from manifests.trust.envelope import MAX_BUNDLE, bundle_hint, bundle_payload, parse_envelope, verify_statement
@@ -26,12 +27,7 @@ VENDOR_REMEDY = (
 def read_root(data: bytes, where: str) -> DocumentSummary:
     signed = parse_root(data, where)
     rows = [("groups", as_groups(signed.fingerprint)), ("words", as_words(signed.fingerprint))]
-    names = {id_: one.name for id_, one in signed.root.identities.items()}
-    for name, held in sorted(signed.root.roles.items()):
-        products = f" for {', '.join(held.products)}" if held.products else ""
-        who = ", ".join(names.get(keyid, keyid[:12]) for keyid in held.keys)
-        rows.append(("role", f"{name}: {held.threshold} of {who}{products}"))
-    rows += [("left", f"{keyid[:12]}: {leaver.how}") for keyid, leaver in sorted(signed.root.leave.items())]
+    rows += root_rows(signed.root)
     practice = " (practice)" * signed.root.practice
     return DocumentSummary(
         "root",
@@ -55,13 +51,9 @@ def judge_root(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 
 def read_list(data: bytes, where: str) -> DocumentSummary:
     envelope, revoked = revocations.parse_revocations(data, where)
-    rows = [
-        *(("key", one) for one in revoked.keys),
-        *(("release", one) for one in revoked.releases),
-        *(("handler", one) for one in revoked.handlers),
-    ]
     title = f"{revoked.vendor}, revocation list {revoked.version}"
-    return DocumentSummary("revocations", title, tuple(rows), revoked, digest_of(data), claimed_signers(envelope))
+    rows = tuple(revocation_rows(revoked))
+    return DocumentSummary("revocations", title, rows, revoked, digest_of(data), claimed_signers(envelope))
 
 
 def judge_list(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
@@ -72,19 +64,7 @@ def judge_list(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 
 def read_authorisation(data: bytes, where: str) -> DocumentSummary:
     envelope, permit = authorisation.parse_authorisation(data, where)
-    leaves, goes_to = permit.leaves, permit.goes_to
-    rows = (
-        ("permits", f"one rollback below the floor: authorisation {permit.number} of {permit.vendor}"),
-        ("at", ", ".join(permit.sites) or "every site that runs the release which carries it"),
-        ("leaves", f"{permit.product}, {_place_text(leaves.channel, leaves.mark)}"),
-        ("goes to", f"{permit.product} {goes_to.version}, {_place_text(goes_to.channel, goes_to.mark)}"),
-        ("", goes_to.release),
-        ("because", permit.why),
-        ("loses", permit.loses),
-        ("reopens", ", ".join(permit.reopens) or "no advisory"),
-        ("issued", permit.issued_at),
-        ("spent as", digest_of(envelope.payload_bytes)),
-    )
+    rows = tuple(authorisation_rows(permit, digest_of(envelope.payload_bytes)))
     title = f"{permit.vendor}, number {permit.number}, for {permit.product}"
     return DocumentSummary("authorisation", title, rows, permit, digest_of(data), claimed_signers(envelope))
 
@@ -109,7 +89,7 @@ def read_consignment(data: bytes, where: str) -> DocumentSummary:
     ]
     if order.acknowledged is not None:
         rows.append(("holds", f"report {order.acknowledged.seq}, {order.acknowledged.digest}, and those before it"))
-    rows += [("newest", _place_text(item.channel, item.mark)) for item in order.newest]
+    rows += [("newest", place_text(item.channel, item.mark)) for item in order.newest]
     for request in order.requests:
         words = ", ".join(f"{name}={value}" for name, value in sorted(request.parameters.items()))
         rows.append(("asks", f"{request.request}: {request.handler}{f' with {words}' if words else ''}"))
@@ -170,7 +150,7 @@ def read_statement(data: bytes, where: str) -> DocumentSummary:
     release = statement.predicate
     rows = (
         ("release", f"sha256:{statement.subject[0].digest.sha256}"),
-        ("place", _place_text(release.channel, Mark(epoch=release.epoch, sequence=release.sequence))),
+        ("place", place_text(release.channel, Mark(epoch=release.epoch, sequence=release.sequence))),
         ("format", f"{release.format}; judged by root {release.root_version} or a later one"),
         *(("kit", one) for one in release.kits),
     )
@@ -204,7 +184,3 @@ def _signed_by_chain(chain: Chain, role: str, signers: tuple[str, ...]) -> Signe
     practice = " (practice)" * root.practice
     by = f"signed by {who}, role {role} of root {root.version} of {root.vendor}{practice}"
     return SignedBy(by, signers, root.practice)
-
-
-def _place_text(channel: str, mark: Mark) -> str:
-    return f"{channel} {mark.sequence} of epoch {mark.epoch}"

@@ -25,4 +25,5 @@ def vendor_day(stage: Stage) -> None:
     trust = Path("pump/trust.yaml")
     trust.write_text(trust.read_text().replace("epoch: 1", "epoch: 2"))
     stage.screen("trust", "trust", trust)
+    stage.screen("sign-root", "sign", "pump/trust/2.root.json", "--key", "pump/keys/root-1.key")
     stage.screen("trust-unfinished", "trust", trust)
