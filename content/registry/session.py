@@ -37,6 +37,9 @@ MAX_REDIRECTS = 3
 MAX_TOKEN_BYTES = 64 << 10
 # Where the API of docker.io is.
 HUB_ENDPOINT = "registry-1.docker.io"
+# oras loads longer than all of ours, so only for a registry with a login, and then by one thread at a time: two can see
+# its packages half loaded.
+_LOADING = threading.Lock()
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -149,7 +152,8 @@ class Session:
     @cached_property
     def _auth(self) -> "TokenAuth":
         """The token exchange of oras, in our session."""
-        import oras.auth  # loads longer than all of ours; a registry without login does not need it
+        with _LOADING:
+            import oras.auth
 
         backend: TokenAuth = oras.auth.get_auth_backend("token", self._http, self._options.plain_http)
         return backend
@@ -252,7 +256,8 @@ class Session:
 
     def _authenticate(self, header: str, key: tuple[str, bool], *, already_sent: bool) -> None:
         """Authenticate by the scheme that the challenge names."""
-        import oras.auth.utils  # as for the token exchange
+        with _LOADING:
+            import oras.auth.utils
 
         challenges = {scheme.lower(): rest for scheme, rest in _CHALLENGE.findall(header[:8192])}
         repository = key[0]
