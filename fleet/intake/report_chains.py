@@ -42,7 +42,7 @@ class _Standing:
 
     report: str | None
     newest_seq: int
-    places_held: int
+    places_known: int
     forked_at: int | None
     alarms: int
 
@@ -119,11 +119,13 @@ def _add_report(batch: _Batch, entry: VerifiedReport, judged: tuple[ReportFindin
     seq, enrolment_id = entry.signed.report.chain.seq, entry.key.enrolment_id
     chain, standing = batch.chains[enrolment_id], batch.standings[enrolment_id]
     set_aside = chain.set_aside_from(entry.signed) is not None
-    # A report that is set aside is kept, but neither fills its number nor becomes the newest.
-    standing.places_held += not set_aside and seq not in chain.held
+    before = {number for number, _ in named_positions(entry.signed) if chain.known.get(number)}
+    new = chain.add(entry.signed)
+    # A report that is set aside is kept, but neither fills its number nor becomes the newest. 0 is the enrolment.
+    standing.places_known += len({number for number, _, refused in new if number and not refused} - before)
     batch.positions += [
         {"enrolment_id": enrolment_id, "seq": number, "digest": digest, "refused": refused}
-        for number, digest, refused in chain.add(entry.signed)
+        for number, digest, refused in new
     ]
     row = _report_row(entry, chain, batch.library)
     batch.reports.append(row | {"received_at": batch.at, "refused": set_aside})

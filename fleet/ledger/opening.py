@@ -17,7 +17,7 @@ from manifests.words.errors import HostError, MalformedError, NewerError, Refuse
 
 MAKE_SPACE = "make space on the ledger's disk and run the same command again; it goes on where this one ended"
 # The newest migration; a test compares it with the folder.
-SCHEMA = "0004"
+SCHEMA = "0005"
 FLEET_FILE = "fleet.yaml"
 # So long a writer waits for another one.
 WAIT_SECONDS = 60

@@ -156,8 +156,8 @@ standings = Table(
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), primary_key=True, autoincrement=False),
     Column("report", DIGEST, ForeignKey("reports.digest")),
     Column("newest_seq", BigInteger, nullable=False),
-    # How many numbers up to `newest_seq` have their report here; fewer than `newest_seq` is a gap.
-    Column("places_held", BigInteger, nullable=False),
+    # Of how many numbers up to `newest_seq` the report is here, or summed up by a later one; fewer is a gap.
+    Column("places_known", BigInteger, nullable=False),
     Column("forked_at", BigInteger),
     Column("alarms", Integer, nullable=False),
 )

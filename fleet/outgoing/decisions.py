@@ -267,7 +267,11 @@ def _update_standing(connection: Connection, enrolment_id: int) -> int | None:
         .order_by(reports.c.seq.desc(), reports.c.received_at, reports.c.digest)
         .limit(1)
     ).first()
-    held = connection.execute(select(func.count(reports.c.seq.distinct())).where(counted)).scalar_one()
+    last = newest.seq if newest else 0
+    here = (positions.c.enrolment_id == enrolment_id) & positions.c.refused.is_(False)
+    known = connection.execute(
+        select(func.count(positions.c.seq.distinct())).where(here & positions.c.seq.between(1, last))
+    ).scalar_one()
     forks = (
         select(positions.c.seq)
         .where((positions.c.enrolment_id == enrolment_id) & positions.c.refused.is_(False))
@@ -283,8 +287,8 @@ def _update_standing(connection: Connection, enrolment_id: int) -> int | None:
         .where(standings.c.enrolment_id == enrolment_id)
         .values(
             report=newest.digest if newest else None,
-            newest_seq=newest.seq if newest else 0,
-            places_held=held,
+            newest_seq=last,
+            places_known=known,
             forked_at=forked,
             alarms=alarms,
         )

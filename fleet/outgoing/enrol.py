@@ -180,4 +180,4 @@ def _add(
         .returning(enrolments.c.id)
     ).scalar_one()
     connection.execute(insert(positions).values(enrolment_id=enrolment_id, seq=0, digest=signed.digest))
-    connection.execute(insert(standings).values(enrolment_id=enrolment_id, newest_seq=0, places_held=0, alarms=0))
+    connection.execute(insert(standings).values(enrolment_id=enrolment_id, newest_seq=0, places_known=0, alarms=0))

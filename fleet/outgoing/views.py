@@ -73,7 +73,7 @@ class SiteRow:
 
     Attributes:
         seq: Number of the newest report; 0 before the first.
-        missing: How many reports below the newest are not here.
+        missing: How many reports below the newest are neither here nor summed up by a later one.
         renewal: It requests a new key, and nobody has decided yet.
         other_policy: Its reports name another first policy than its enrolment, and nobody has settled that.
         newest: None before the first report, and after its reports were deleted.
@@ -189,7 +189,7 @@ def _rows(named: ColumnElement[bool] | None = None) -> Select[Any]:
         *(sites.c[name] for name in ("site", "customer", "product", "environment", "name")),
         *(enrolments.c[name] for name in ("enrolled_at", "report_every_seconds", "practice", "compared")),
         standings.c.newest_seq.label("seq"),
-        (standings.c.newest_seq - standings.c.places_held).label("missing"),
+        (standings.c.newest_seq - standings.c.places_known).label("missing"),
         standings.c.forked_at,
         standings.c.alarms,
         *(reports.c[name] for name in (*_NEWEST, *_NEWEST_STATE)),
@@ -269,8 +269,9 @@ def show_site(engine: Engine, text: str) -> SitePage:
         held = _held_reports(connection, row)
         known = known_digests(connection, row.enrolment_id, held[0].report.chain.seq if held else 0)
         claims = claims_of_site(connection, row.enrolment_id, row.site)
-        own = select(reports.c.seq).where(reports.c.enrolment_id == row.enrolment_id)
-        numbers = connection.execute(own.distinct().order_by(reports.c.seq)).scalars().all()
+        own = (positions.c.enrolment_id == row.enrolment_id) & positions.c.refused.is_(False)
+        places = select(positions.c.seq).where(own & positions.c.seq.between(1, row.seq))
+        numbers = connection.execute(places.distinct().order_by(positions.c.seq)).scalars().all()
         sent = _sent(connection, row)
     newest = next((entry.report for entry in reversed(held) if entry.report.chain.seq == row.seq), None)
     return SitePage(
@@ -333,7 +334,7 @@ def _sent(connection: Connection, row: SiteRow) -> tuple[SentConsignment, ...]:
 
 
 def _gaps(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Yield each range of numbers whose reports are not here; ``numbers`` are sorted."""
+    """Yield each range of numbers of which nothing is known; ``numbers`` are sorted."""
     before = 0
     for seq in numbers:
         if seq > before + 1:

@@ -22,7 +22,7 @@ class HistoryEvent:
 
     Attributes:
         first, last: Numbers of the reports that it covers.
-        kind: Stable word, such as ``install``, ``upgrade``, ``rollback``, ``confirmed``, ``gap``, ``fork``, ``alarm``.
+        kind: Such as ``install``, ``rollback``, ``confirmed``, ``summed-up``, ``gap``, ``fork``, ``alarm``.
         at: By the site's clock, as in the report; None where only the number is known.
     """
 
@@ -71,8 +71,8 @@ def _missing(first: int, last: int, summaries: Mapping[int, Earlier]) -> Iterabl
         summary = summaries.get(seq)
         if summary is not None:
             state = "" if summary.state == "none" else f", {summary.state}"
-            text = f"not here; a later report says: {summary.cause}{state}"
-            yield HistoryEvent(seq, seq, "gap", text, summary.made_at)
+            text = f"summed up by a later report: {summary.cause}{state}"
+            yield HistoryEvent(seq, seq, "summed-up", text, summary.made_at)
             seq += 1
             continue
         until = min(min((number for number in summaries if number > seq), default=last + 1) - 1, last)

@@ -111,9 +111,12 @@ def _gap(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
         yield ReportFinding("report-late", False, f"report {link.seq} came after report {chain.newest}")
     elif first <= last:
         summed_up = last - first < MAX_EARLIER and {one.seq for one in link.earlier} >= set(range(first, link.seq))
-        text = f"report {first} is not here" if first == last else f"reports {first} to {last} are not here"
-        text += "; this report sums up what happened" if summed_up else ""
-        yield ReportFinding("report-gap", last - first >= LARGE_GAP, text)
+        which = f"report {first}" if first == last else f"reports {first} to {last}"
+        if summed_up:
+            yield ReportFinding("report-summed-up", False, f"{which} is summed up here; its file did not come")
+        else:
+            text = f"{which} {'is' if first == last else 'are'} not here"
+            yield ReportFinding("report-gap", last - first >= LARGE_GAP, text)
 
 
 def _acknowledged(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:

@@ -189,22 +189,38 @@ def test_another_enrolment_below_the_first_report_is_a_fork(engine: Engine, site
     assert row(engine).forked_at == 0
 
 
-def test_a_gap_is_named_summed_up_and_closed(engine: Engine, site: Reporter, medium: Path) -> None:
+def test_reports_that_a_later_one_sums_up_are_no_gap(engine: Engine, site: Reporter, medium: Path) -> None:
     files = [site.report(), site.report(ONE), site.report(), site.report(TWO)]
     bring(engine, medium, files[0], ONE.bundle(), TWO.bundle())
     done = bring(engine, medium, files[3])
     news = done.sites[site.site]
-    assert [(seq, one.finding, one.alarm) for seq, one in news.findings] == [(4, "report-gap", False)]
-    assert "reports 2 to 3 are not here; this report sums up" in news.findings[0][1].text
-    assert (row(engine).missing, row(engine).notes) == (2, ("gap",))
+    assert [(seq, one.finding, one.alarm) for seq, one in news.findings] == [(4, "report-summed-up", False)]
+    assert "reports 2 to 3" in news.findings[0][1].text
+    assert (row(engine).missing, row(engine).notes) == (0, ())
     page = show_site(engine, site.site)
-    assert page.gaps == ((2, 3),)
-    assert [one.text for one in page.history if one.kind == "gap"] == [
-        "not here; a later report says: install, confirmed",
-        "not here; a later report says: requested, confirmed",
+    assert page.gaps == ()
+    assert [one.text for one in page.history if one.kind == "summed-up"] == [
+        "summed up by a later report: install, confirmed",
+        "summed up by a later report: requested, confirmed",
     ]
     assert names(bring(engine, medium, files[2], files[1])) == ["report-late", "report-late"]
     assert (row(engine).missing, newest(engine).version) == (0, "1.1.0")
+
+
+def test_a_gap_that_nothing_sums_up_is_named_and_closed(engine: Engine, site: Reporter, medium: Path) -> None:
+    files = [site.report(), site.report(ONE), site.report()]
+    lost = site.last
+    assert lost is not None
+    bring(engine, medium, files[0], ONE.bundle())
+    said = site.next()
+    chain = replace(said.chain, earlier=(), omitted=r.Omitted(first=1, last=3, digest=lost.digest))
+    done = bring(engine, medium, site.sign(replace(said, chain=chain)))
+    assert "report-gap" in names(done)
+    # The digest of the last one is known, because the next report names it.
+    assert (row(engine).missing, row(engine).notes) == (1, ("gap",))
+    assert show_site(engine, site.site).gaps == ((2, 2),)
+    assert names(bring(engine, medium, files[1], files[2])) == ["report-late", "report-late"]
+    assert (row(engine).missing, show_site(engine, site.site).gaps) == (0, ())
 
 
 def test_a_number_far_ahead_is_an_alarm(engine: Engine, site: Reporter, medium: Path) -> None:
@@ -217,7 +233,8 @@ def test_a_number_far_ahead_is_an_alarm(engine: Engine, site: Reporter, medium: 
     assert done.alarms == (site.site,)
     # An honest report that follows is late from now on, and its longer journal gives the other one away.
     assert names(bring(engine, medium, site.report())) == ["report-late", "journal-truncated"]
-    assert row(engine).missing == 2**53 - 4
+    # The end of the omitted range is known too.
+    assert row(engine).missing == 2**53 - 5
 
 
 def test_a_late_report_of_another_branch_is_found_by_the_summary(engine: Engine, site: Reporter, medium: Path) -> None:
