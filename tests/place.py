@@ -59,6 +59,10 @@ class Clock:
         )
 
 
+# The endpoint of the probes of the tests' releases; a release whose endpoint is missing is not installed.
+ENDPOINTS = 'endpoints: {api: "tcp://127.0.0.1:9"}'
+
+
 @dataclass
 class Place:
     """A site and the people around it.
@@ -188,5 +192,6 @@ def make_place(
     request = EnrollRequest(offer, NAMES, pubs, place.path, practice=vendor.practice, minimum=minimum)
     enroll(request, Disk(), host)
     yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}"))
+    text = yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}")
+    yaml.write_text(text.replace("endpoints: {}", ENDPOINTS))
     return place

@@ -124,6 +124,10 @@ def test_the_whole_life(shell: Shell) -> None:
     shell.run("approve", "r-1.1.0", "--key", shell.key)
     assert shell.json("install", "b2.tar")["generation"] == 2
     shell.run("receive", "b3.tar")
+    assert "endpoints:\n    api: FILL-IN" in shell.run("check", code=5).stdout
+    yaml = shell.folder / "site" / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:1"}'))
+    assert "r-1.2.0: nothing is missing" in shell.run("check").stdout
     shell.run("approve", "r-1.2.0", "--key", shell.key)
     done = shell.run("install", "r-1.2.0", code=10)
     assert "failed and was rolled back: within 1s these did not pass: up:" in done.stderr

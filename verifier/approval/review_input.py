@@ -16,9 +16,10 @@ from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
 from verifier.change.consequences import findings_of_change, rollbacks_left
-from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
+from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import forecast
 from verifier.change.route import Route
+from verifier.change.site_check import CheckPrograms, check_site
 from verifier.change.space import SpaceNeed, space_needs
 from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
@@ -74,13 +75,23 @@ class ReviewInput:
     unread: tuple[str, ...] = ()
 
 
-def read_review_input(site: Site, asked: AnyItem, load: LoadDriver, read: ReadBlob | None = None) -> ReviewInput:
+def read_review_input(
+    site: Site,
+    asked: AnyItem,
+    load: LoadDriver,
+    read: ReadBlob | None = None,
+    check_programs: CheckPrograms | None = None,
+) -> ReviewInput:
     """Read everything from which the review of ``asked`` is made; ``read`` reads documents, by default from the store.
 
-    Raises RefusedError when this site lacks a driver that a release needs.
+    What this site lacks for it comes first among the findings.
     """
     if isinstance(asked, Change | Route):
-        return _of_releases(site, asked, load, read or site.store.get)
+        hops = asked.hops if isinstance(asked, Route) else (asked,)
+        missing = check_site(site, hops, load, check_programs)
+        review_input = _of_releases(site, asked, load, read or site.store.get)
+        lacks = tuple(Finding(finding.error.finding, "warning", finding.text) for finding in missing)
+        return replace(review_input, findings=(*lacks, *review_input.findings))
     review_input = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
         return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
@@ -124,7 +135,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     """Return the input for an install, a new config or a rollback. Driver steps are planned, not carried out."""
     hops = asked.hops if isinstance(asked, Route) else (asked,)
     change = hops[-1]
-    steps_of_hops = tuple(driver_steps(site, hop.installed, load) for hop in hops)
+    steps_of_hops = tuple(plan_steps(site, hop.installed, load) for hop in hops)
     running = site.state.installs.running
     digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
     heads = {digest: read_kept_head(site, digest) for digest in digests}
@@ -136,7 +147,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         before = _with_settings(site, running, read_release_documents(release, running.release, read, same=same))
         installed = attempt(lambda: read_installed(site, running), [])
         # Without its files the steps of the running generation are unknown; then a warning of the plan says so.
-        steps_before = driver_steps(site, installed, load) if installed is not None else ()
+        steps_before = plan_steps(site, installed, load) if installed is not None else ()
     last = read_release_documents(
         change.release,
         change.planned.release,

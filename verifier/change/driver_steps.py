@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 import msgspec
 
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.release import InstallStep
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, WaybillError
 from verifier.runtime.drivers.driver import Component, Driver, DriverContext, DriverPlan
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
@@ -24,6 +25,22 @@ class DriverStep:
     @property
     def step(self) -> str:
         return self.plan.step.step
+
+
+@dataclass
+class UnavailableDriver:
+    """Stands in a plan that is only shown for a driver that this site lacks; whatever else is asked of it fails."""
+
+    name: str
+    error: WaybillError
+
+    def plan(self, step: InstallStep, context: DriverContext) -> NoReturn:
+        raise self.error
+
+    def _fail(self, plan: DriverPlan, context: DriverContext) -> NoReturn:
+        raise self.error
+
+    check = stage = activate = deactivate = observe = discard = _fail
 
 
 def _settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
@@ -46,21 +63,40 @@ def driver_steps(
     site: Site, installed: Installed, load: LoadDriver, *, thorough: bool = False
 ) -> tuple[DriverStep, ...]:
     """Return the release's install steps in order. Raises RefusedError when a driver is missing here."""
+    return tuple(_driver_step(site, installed, i, load, thorough) for i in range(len(installed.release.install)))
+
+
+def plan_steps(site: Site, installed: Installed, load: LoadDriver) -> tuple[DriverStep, ...]:
+    """Return the steps to show; one that cannot be planned here has an `UnavailableDriver`, which holds the reason."""
     steps = []
     for i, step in enumerate(installed.release.install):
-        driver = load(step.driver, f"install[{i}]")
-        context = DriverContext(
-            site=site.path,
-            release=installed.release,
-            generation=installed.number,
-            blobs=site.blobs,
-            settings=_settings_for(installed.settings, step),
-            config=installed.config,
-            disk=site.disk,
-            thorough=thorough,
-        )
-        steps.append(DriverStep(driver=driver, plan=driver.plan(step, context), context=context))
+        try:
+            steps.append(_driver_step(site, installed, i, load, thorough=False))
+        except WaybillError as error:
+            line = f"cannot be planned: {error.problem}"
+            plan = DriverPlan(step=step, staging=(line,), activation=(line,))
+            steps.append(DriverStep(UnavailableDriver(step.driver, error), plan, _context(site, installed, {})))
     return tuple(steps)
+
+
+def _driver_step(site: Site, installed: Installed, i: int, load: LoadDriver, thorough: bool) -> DriverStep:
+    step = installed.release.install[i]
+    driver = load(step.driver, f"install[{i}]")
+    context = _context(site, installed, _settings_for(installed.settings, step), thorough=thorough)
+    return DriverStep(driver=driver, plan=driver.plan(step, context), context=context)
+
+
+def _context(site: Site, installed: Installed, settings: dict[str, object], *, thorough: bool = False) -> DriverContext:
+    return DriverContext(
+        site=site.path,
+        release=installed.release,
+        generation=installed.number,
+        blobs=site.blobs,
+        settings=settings,
+        config=installed.config,
+        disk=site.disk,
+        thorough=thorough,
+    )
 
 
 def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Component, ...]:

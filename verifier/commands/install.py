@@ -91,7 +91,7 @@ def install_command(
             dry_run=dry_run,
         )
         ended = install(site, request, runtime_here())
-    return install_output(ended, "would fit" if dry_run else "runs")
+    return install_output(ended, "would fit" if dry_run and ended.error is None else "runs")
 
 
 def _receive_first(site: Site, media: Path | None, items: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:

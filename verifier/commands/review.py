@@ -94,7 +94,8 @@ def request_folder(items: tuple[str, ...]) -> Path | None:
 def _review(site: Site, items: tuple[str, ...], page: Path | None) -> Result:
     asked = approvable_of(site, items)
     status = approval_status(site, asked)
-    review = make_review(read_review_input(site, asked, runtime_here().load))
+    runtime = runtime_here()
+    review = make_review(read_review_input(site, asked, runtime.load, check_programs=runtime.programs.check))
     shown = make_review_page(review, agreement_section(asked, status), _policy_fingerprint(review), _written_by())
     return _result(shown, page, {**review_data(review, status), "item": asked.item, "items": list(items)})
 

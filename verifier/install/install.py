@@ -14,13 +14,14 @@ from content.bundle.bulk import read_blob as read_member
 from content.bundle.places import Bulk, find_places
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob
-from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError
+from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_count, show_size, show_uses
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.route import Route
+from verifier.change.site_check import check_site, failures, require_site
 from verifier.change.space import plan_space
 from verifier.change.values import Change
 from verifier.install.context import Runtime
@@ -86,9 +87,10 @@ class _Installation:
 def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallResult:
     """Install an item, or several releases one after the other, and see each through its trial.
 
-    Steps: 1 finish what was interrupted; 2 plan the change; 3 check approvals and window; 4 check the contract that a
-    first install names; 5 check the space, and that a rollback would be possible; 6 record plan and approvals; 7 drive
-    the transaction: stage, back up, migrate, switch, activate, probe, confirm, settle. 5 to 7 for each release.
+    Steps: 1 finish what was interrupted; 2 plan the change; 3 check approvals, window, and what this site lacks;
+    4 check the contract that a first install names; 5 check the space, and that a rollback would be possible; 6 record
+    plan and approvals; 7 drive the transaction: stage, back up, migrate, switch, activate, probe, confirm, settle.
+    Steps 5 to 7 are for each release.
 
     Raises:
         WaybillError: Before anything was changed.
@@ -98,32 +100,63 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     if not request.dry_run:
         record_proposals(site)
     route = _route(site, request.items)  # 2
-    # For all releases: a driver that a later one lacks is reported before the first is installed.
-    steps = [driver_steps(site, hop.installed, runtime.load) for hop in route.hops]
     # A plan that was begun under an emergency rule goes on under it; that is no second use.
     begun_under = (use.rule for use in reversed(site.state.trust.uses) if use.plan == route.plan.digest)
     rule = request.emergency_rule or next(begun_under, None)  # 3
     approvals = approval_status(site, route, rule)
-    require_approvals(approvals, " ".join(request.items))
-    time = effective_now(site.host.now(), site.state.trust.time_floor)
-    reason = check_window(site.policy.windows, time, request.outside_window)
-    outside_window = one_line(reason) if reason else None
     if request.dry_run:
-        first = route.hops[0]
-        need = plan_space(site, first, steps[0], request.on_progress)
-        lines = check_rollback_possible(site, first, runtime, need.missing, request.on_progress)
-        return InstallResult(site.state.installs.running, need=need, lines=lines)
+        return _dry_run(site, request, runtime, route, approvals)
+    require_approvals(approvals, " ".join(request.items))
+    outside_window = _check_window(site, request)
+    # For all releases: what a later one lacks is reported before the first is installed.
+    require_site(check_site(site, route.hops, runtime.load, runtime.programs.check), " ".join(request.items))
     if site.state.installs.contract is None:  # 4
         _check_contract(route.hops[0], request.contract)
     result = InstallResult(site.state.installs.running)
     for i, hop in enumerate(route.hops):
-        # Planned anew after the first, because the site has changed.
-        hop_steps = steps[0] if i == 0 else driver_steps(site, hop.installed, runtime.load)
+        # Planned anew for each, because the site has changed.
+        hop_steps = driver_steps(site, hop.installed, runtime.load)
         result = _install_one(_Installation(site, runtime, request, route, hop, approvals, hop_steps), outside_window)
         transaction = site.state.installs.transaction
         if transaction is None or transaction.state not in (State.SETTLED, State.CONFIRMED):
             return result if len(route.hops) == 1 else stopped_result(site, result, route, i)
     return result
+
+
+def _check_window(site: Site, request: InstallRequest) -> str | None:
+    """Return the reason for an install outside the windows, None inside. Raises RefusedError without a reason."""
+    time = effective_now(site.host.now(), site.state.trust.time_floor)
+    reason = check_window(site.policy.windows, time, request.outside_window)
+    return one_line(reason) if reason else None
+
+
+def _dry_run(
+    site: Site, request: InstallRequest, runtime: Runtime, route: Route, approvals: ApprovalStatus
+) -> InstallResult:
+    """Make every look that changes nothing, also without approvals; return what is missing, worst first.
+
+    What the host lacks decides the exit code before the approvals do: people need not agree before it is there.
+    """
+    items, first = " ".join(request.items), route.hops[0]
+    findings = check_site(site, route.hops, runtime.load, runtime.programs.check)
+    lines = tuple(finding.text for finding in findings)
+    errors, need = [], None
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: require_site(findings, items),
+        lambda: require_approvals(approvals, items),
+        lambda: _check_window(site, request),
+    )
+    for check in checks:
+        try:
+            check()
+        except WaybillError as error:
+            errors.append(error)
+    if not failures(findings):
+        steps = driver_steps(site, first.installed, runtime.load)
+        need = plan_space(site, first, steps, request.on_progress)
+        lines += check_rollback_possible(site, first, runtime, need.missing, request.on_progress)
+    lines += tuple(f"not yet: {error.problem}" for error in errors[1:])
+    return InstallResult(site.state.installs.running, errors[0] if errors else None, need=need, lines=lines)
 
 
 def _route(site: Site, items: tuple[str, ...]) -> Route:

@@ -9,7 +9,24 @@ PERSON = r.Trial(at_most_seconds=3600, confirm="person")
 FIRST = Vendor(practice=True)
 SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
 THIRD = FIRST.but(version="1.2.0", sequence=3, service={"hello.txt": b"third\n"}, change={"trial": PERSON})
+PROBES = (r.Probe(name="up", http=r.HttpProbe(endpoint="api", path="/health", status=200)),)
+LACKING = FIRST.but(
+    change={"probes": PROBES, "install": (r.InstallStep(step="images", driver="registry", images=("api",)),)},
+)
 NAMES = ("--customer", "northern-grid", "--product", "small", "--environment", "production", "--name", "east")
+
+
+def unready_site(stage: Stage) -> None:
+    """A release whose driver and endpoint the site lacks, before and after its operator adds them."""
+    stage.key("ops-1", derived(201))
+    LACKING.write(stage.folder / "small-1.0.0.tar")
+    words = as_words(LACKING.pin().digest)
+    people = ("--person", "ops-1=ops-1.pub", "--site", "site", "--practice")
+    stage.run("enroll", "small-1.0.0.tar", "--fingerprint", words, *NAMES, *people)
+    stage.run("receive", "small-1.0.0.tar")
+    stage.screen("check-unready", "check")
+    stage.screen("review-unready", "review", "r-1.0.0")
+    stage.screen("install-unready", "install", "r-1.0.0", "--dry-run")
 
 
 def operator_day(stage: Stage) -> None:

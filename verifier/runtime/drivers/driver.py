@@ -19,6 +19,7 @@ import msgspec
 from manifests.documents.release import InstallStep, Release
 from manifests.words.digest import is_digest
 from manifests.words.errors import NewerError, RefusedError, unreadable
+from verifier.runtime.setup import SetupFinding
 from verifier.site.disk import Disk, Receiver
 
 ABSENT = "absent"
@@ -115,6 +116,9 @@ class Driver(Protocol):
 
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
         """Return what would be done. Has no effect, opens no connection."""
+
+    def check(self, plan: DriverPlan, context: DriverContext) -> tuple[SetupFinding, ...]:
+        """Return what this host or these settings lack. Changes nothing; a connection has a short time-out."""
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """Do everything that is not visible, so that ``activate`` is short."""

@@ -54,6 +54,7 @@ from verifier.runtime.drivers.service import (
     find_program,
 )
 from verifier.runtime.drivers.systemd import Systemd, is_usable
+from verifier.runtime.setup import FILL_IN, SetupFinding, look
 from verifier.site.disk import Disk
 
 MAX_LAUNCH = 1 << 20
@@ -96,6 +97,17 @@ class FilesDriver:
             activation=tuple(activation),
             deactivation=tuple(deactivation),
         )
+
+    def check(self, plan: DriverPlan, context: DriverContext) -> tuple[SetupFinding, ...]:
+        """Look for the account, its way to the site's folder, the service's program and its keeper."""
+        settings = read_settings(context, self.name, FilesDriverFile)
+        findings = look(lambda: _check_account(context, settings.user))
+        if plan.step.keep_running is None:
+            return findings
+        word, sets = plan.step.keep_running[0], _sets(plan.step, context)
+        add = {"drivers": {"files": {"programs": {word: FILL_IN}}}} if "/" not in word else {}
+        findings += look(lambda: find_program(word, context.site, sets, settings.programs, context.search_path), add)
+        return findings + look(lambda: _check_keeper(context, settings))
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """1. Build the folder beside its place and rename it; 2. write the configuration; 3. write the start record."""
@@ -346,6 +358,26 @@ def _account(user: str | None) -> ServiceAccount | None:
             remedy="run the command as root",
         )
     return ServiceAccount(name=user, uid=entry.pw_uid, gid=entry.pw_gid)
+
+
+def _check_account(context: DriverContext, user: str | None) -> None:
+    """Check that services can run as ``user``, and that it can enter the site's folder."""
+    owner = _account(user)
+    if owner is not None:
+        _check_access(context.site / "srv", owner)
+
+
+def _check_keeper(context: DriverContext, settings: FilesDriverFile) -> None:
+    """Check that the keeper of services can be used by this account, and can be reached under the site's path."""
+    keeper = _keeper_name(settings)
+    if keeper == "systemd" and not is_usable(os.geteuid()):
+        problem = "systemd does not run on this host, or this account is not root"
+        raise settings_error(problem, "files.keeper", "run the command as root, or set `keeper: supervisord`")
+    if keeper == "supervisord":
+        # As in `_keeper_of`.
+        from verifier.runtime.drivers.supervisord_config import socket_path
+
+        check_path(socket_path(context.site, Path(settings.runtime) if settings.runtime else None))
 
 
 def _open_folders(disk: Disk, folders: list[Path], account: ServiceAccount) -> None:

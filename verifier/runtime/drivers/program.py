@@ -22,6 +22,7 @@ from verifier.runtime.drivers.driver import (
 from verifier.runtime.drivers.folder import BLOCK, blocks_of, host_errors
 from verifier.runtime.program_files import PROGRAMS, choose_file, find_account, place_program, program_of, this_platform
 from verifier.runtime.sandbox import check_sandbox
+from verifier.runtime.setup import SetupFinding, look
 from verifier.site.blobs import hash_file, read_blob
 
 
@@ -39,6 +40,10 @@ class ProgramDriver:
             inodes_needed=len(files) + 1,
             staging=(f"place {names} for migration {migration.name}, to run as {settings.user} without a network",),
         )
+
+    def check(self, plan: DriverPlan, context: DriverContext) -> tuple[SetupFinding, ...]:
+        settings = read_settings(context, self.name, ProgramDriverFile)
+        return look(lambda: check_sandbox(find_account(settings.user, ours=os.geteuid())))
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """1. Check the account and the sandbox, before anything is changed; 2. place the programs."""

@@ -8,6 +8,7 @@ reads everything and compares digests.
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from content.bundle.graph import Node
@@ -35,8 +36,12 @@ from verifier.runtime.drivers.registry_client import (
     write_record,
 )
 from verifier.runtime.drivers.registry_push import in_parallel, place_of, push, upload_receivers
+from verifier.runtime.setup import SetupFinding, look
 from verifier.site.blobs import read_blob
 from verifier.site.disk import Receiver
+
+# A review waits for a registry that does not answer, so not for long.
+CHECK_SECONDS = 5.0
 
 
 class RegistryDriver:
@@ -69,6 +74,20 @@ class RegistryDriver:
             activation=tuple(activation),
             deactivation=tuple(deactivation),
         )
+
+    def check(self, plan: DriverPlan, context: DriverContext) -> tuple[SetupFinding, ...]:
+        """Ask the registry for the first image: it has to answer, and to know this login. Pushing is not tried."""
+        settings = registry_settings(context)
+        image = context.release.image(plan.step.images[0])
+
+        def ask() -> None:
+            with connect(context, settings, timeout_seconds=CHECK_SECONDS) as registry:
+                registry.manifest_exists(repository_of(settings, image), registry_tag(image, context.release.version))
+
+        findings = look(ask)
+        if any("plain_http: true" in finding.error.remedy for finding in findings):
+            return tuple(replace(one, add={"drivers": {"registry": {"plain_http": True}}}) for one in findings)
+        return findings
 
     @contextmanager
     def receivers(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from content.bundle.oci import OCI_MANIFEST
@@ -67,7 +68,10 @@ def repository_of(settings: RegistryDriverFile, image: Image) -> str:
 
 
 @contextmanager
-def connect(context: DriverContext, settings: RegistryDriverFile) -> Iterator[SiteRegistry]:
+def connect(
+    context: DriverContext, settings: RegistryDriverFile, *, timeout_seconds: float | None = None
+) -> Iterator[SiteRegistry]:
+    """Yield the site's registry; ``timeout_seconds`` without a byte, by default that of every registry."""
     ca = None
     if settings.ca:
         ca = Path(settings.ca) if settings.ca.startswith("/") else under_site(context, settings.ca, "registry.ca")
@@ -82,6 +86,8 @@ def connect(context: DriverContext, settings: RegistryDriverFile) -> Iterator[Si
         # The login comes from site.yaml alone, never from the environment of the operator.
         environ={},
     )
+    if timeout_seconds is not None:
+        options = replace(options, timeout=timeout_seconds)
     with SiteRegistry(settings.endpoint, options) as registry:
         yield registry
 

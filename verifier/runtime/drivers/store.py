@@ -25,6 +25,7 @@ from verifier.runtime.drivers.driver import (
 )
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, foreign_lines, image_parts
+from verifier.runtime.setup import SetupFinding
 from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -54,6 +55,10 @@ class StoreDriver:
             activation=tuple(f"list {name} in the OCI layout {folder}" for name in names),
             deactivation=tuple(f"take {name} off the list of the OCI layout {folder}" for name in names),
         )
+
+    def check(self, plan: DriverPlan, context: DriverContext) -> tuple[SetupFinding, ...]:
+        """Return nothing: the store needs nothing but space."""
+        return ()
 
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """Hash every blob of the step again, and link it into the layout; index.json does not list it yet."""

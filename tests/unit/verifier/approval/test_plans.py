@@ -12,7 +12,7 @@ from manifests.trust.root import Mark
 from manifests.words.errors import RefusedError, RolledBackError, TrialError, UsageError, WaitingError
 from tests.faults.model import QuickDisk
 from tests.governed import EMERGENCY, TAIL, agree, govern, policy_text, write_policy
-from tests.place import Place, make_place
+from tests.place import ENDPOINTS, Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of, offboard_request
 from verifier.approval.page import as_text
@@ -170,7 +170,7 @@ def test_a_change_of_site_yaml_between_two_hops_stops_the_plan(place: Place) -> 
     agree(place, ALL, "ops-1", "sec-1")
     place.install(ALL)
     place.confirm("ops-1")
-    edit(place, "endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
+    edit(place, f"{ENDPOINTS} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
     with pytest.raises(RefusedError, match=r"site\.yaml has changed since the first release") as caught:
         place.install("r-1.2.0 r-1.3.0")
     assert caught.value.finding == "plan-changed"
@@ -466,7 +466,7 @@ def test_a_second_attempt_under_one_plan_is_one_use(place: Place) -> None:
 def test_when_it_does_not_apply(place: Place, vendor: Vendor, rule: str, why: str) -> None:
     emergency(place, rule)
     if "until_installs: 1\n" in rule:
-        edit(place, "endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
+        edit(place, f"{ENDPOINTS} ", 'endpoints: {api: "http://127.0.0.1:1"} ')
         place.approve("config")
         place.install("config")
     receive(place, vendor)

@@ -34,7 +34,7 @@ from manifests.words.errors import (
 from manifests.words.time import parse_time
 from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
-from tests.place import NAMES, Place, make_place
+from tests.place import ENDPOINTS, NAMES, Place, make_place
 from tests.vendor import RELEASE, Vendor
 from tests.waybill import NO_STATE, ROOT, waybill
 from verifier.approval.queue import waiting_items
@@ -360,7 +360,7 @@ def test_approved_on_tuesday_installed_on_saturday(place: Place) -> None:
     assert place.open().state.reports.seq == 1
     yaml = place.path / "site.yaml"
     text = yaml.read_text()
-    yaml.write_text(text.replace("endpoints: {} ", 'endpoints: {api: "http://127.0.0.1:1"}'))
+    yaml.write_text(text.replace(f"{ENDPOINTS} ", 'endpoints: {api: "http://127.0.0.1:1"}'))
     with pytest.raises(WaitingError):
         place.install("r-1.1.0")
     yaml.write_text(text)

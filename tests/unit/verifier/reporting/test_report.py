@@ -28,7 +28,7 @@ from manifests.words.errors import DamagedError, RefusedError, RolledBackError, 
 from manifests.words.time import parse_time, rfc3339
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
-from tests.place import Place, make_place
+from tests.place import ENDPOINTS, Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 from verifier.change.transaction import transaction_error
@@ -188,8 +188,6 @@ def test_a_failed_trial_is_told_with_its_cause(place: Place, tmp_path: Path) -> 
     from manifests.documents import release as rel
 
     probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.write(tmp_path / "1.tar"))
     place.health["answers"] = "failing"
     place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
@@ -205,8 +203,6 @@ def test_the_result_of_a_probe_belongs_to_one_generation(place: Place, tmp_path:
     from manifests.documents import release as rel
 
     probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
     now = {"measured": "now", "at": rfc3339(place.clock.at)}
     assert [to_builtins(one) for one in newest(place).health] == [
@@ -228,8 +224,6 @@ def test_a_rollback_runs_the_probes_of_the_former_generation(place: Place, tmp_p
     from manifests.documents import release as rel
 
     probe, other = (rel.Probe(name=name, tcp=rel.TcpProbe(endpoint="api")) for name in ("answers", "newer"))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
     place.health["newer"] = "failing"
     place.bring(TWO.but(change={"probes": (probe, other)}).write(tmp_path / "2.tar"))
@@ -245,8 +239,6 @@ def test_a_rollback_whose_former_generation_does_not_pass_says_so(place: Place, 
     from manifests.documents import release as rel
 
     probe = rel.Probe(name="answers", tcp=rel.TcpProbe(endpoint="api"))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
     place.health["answers"] = "failing"
     place.bring(TWO.but(change={"probes": (probe,)}).write(tmp_path / "2.tar"))
@@ -261,8 +253,6 @@ def test_a_report_measures_the_probes_when_it_is_made(place: Place, tmp_path: Pa
     from manifests.documents import release as rel
 
     probes = tuple(rel.Probe(name=name, tcp=rel.TcpProbe(endpoint="api")) for name in ("answers", "stores"))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": probes}).write(tmp_path / "1.tar"))
     place.clock.sleep(60)
     place.health["stores"] = "failing"
@@ -285,8 +275,6 @@ def test_a_probe_without_a_result_in_time_keeps_its_last_one(
     from manifests.documents import release as rel
 
     probes = tuple(rel.Probe(name=f"p{n}", tcp=rel.TcpProbe(endpoint="api")) for n in range(3))
-    yaml = place.path / "site.yaml"
-    yaml.write_text(yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "tcp://127.0.0.1:9"}'))
     place.bring(ONE.but(change={"probes": probes}).write(tmp_path / "1.tar"))
     installed_at = rfc3339(place.clock.at)
     place.clock.sleep(60)
@@ -340,7 +328,7 @@ def test_a_damaged_generation_is_no_reason_to_be_silent(place: Place, tmp_path: 
 def test_no_name_and_no_config_leaves(place: Place, tmp_path: Path) -> None:
     """Planted secrets: a person's name, an account, a path, an address, a free-text reason."""
     yaml = place.path / "site.yaml"
-    text = yaml.read_text().replace("endpoints: {}", 'endpoints: {api: "http://canary-host:8080"}')
+    text = yaml.read_text().replace(ENDPOINTS, 'endpoints: {api: "http://canary-host:8080"}')
     yaml.write_text(text.replace("target: other", "target: vm"))
     place.bring(ONE.write(tmp_path / "1.tar"))
     raw = (place.path / "outbox" / "1.report.json").read_bytes()

@@ -1,0 +1,199 @@
+"""Everything that an install needs and that can be looked at before people agree to it. Changes nothing.
+
+All findings are returned at once, each with the keys to add to ``site.yaml``. `review`, `check`, the dry run and the
+install itself use the same looks.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from manifests.documents.release import Probe
+from manifests.documents.rollback import Rollback
+from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.units import show_count
+from verifier.change.driver_steps import DriverStep, LoadDriver, UnavailableDriver, plan_steps
+from verifier.change.space import required_space
+from verifier.change.values import Change
+from verifier.runtime.setup import FILL_IN, SetupFinding, look
+from verifier.site.folder import Site, check_space
+from verifier.site.generations import Installed
+
+# Checks that the programs of a rollback document could be run here; raises what is missing.
+CheckPrograms = Callable[[Site, Installed, Rollback], None]
+# Settings that a driver cannot do without.
+REQUIRED_SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "registry": {"endpoint": FILL_IN},
+    "program": {"user": FILL_IN},
+    "helm": {"kubeconfig": FILL_IN, "namespace": FILL_IN},
+}
+
+
+def check_site(
+    site: Site, hops: tuple[Change, ...], load: LoadDriver, check_programs: CheckPrograms | None = None
+) -> tuple[SetupFinding, ...]:
+    """Return everything that this site lacks for these changes; nothing when all is there.
+
+    Args:
+        hops: The changes in order.
+        check_programs: Left out where no program of the release would be run.
+    """
+    findings: list[SetupFinding] = []
+    looked_at: set[tuple[object, ...]] = set()
+    for i, hop in enumerate(hops):
+        steps = plan_steps(site, hop.installed, load)
+        for step in steps:
+            if isinstance(step.driver, UnavailableDriver):
+                findings.append(_unavailable(step.plan.step.driver, step.driver.error))
+            elif (step.driver.name, step.plan.step) not in looked_at:
+                # Several releases of one plan mostly have the same steps; a registry is asked once for them.
+                looked_at.add((step.driver.name, step.plan.step))
+                findings += _as_this_account(site, step.driver.check(step.plan, step.context))
+        findings += _endpoints(hop)
+        if hop.action == "install":
+            findings += _programs(site, hop, check_programs)
+            findings += _payload(site, hop, steps, first=i == 0)
+    return tuple(_once(findings))
+
+
+def failures(findings: Iterable[SetupFinding]) -> tuple[SetupFinding, ...]:
+    return tuple(finding for finding in findings if finding.level == "failed")
+
+
+def require_site(findings: tuple[SetupFinding, ...], item: str) -> None:
+    """Raise the error that joins all failures; a single failure is raised as it is."""
+    failed = failures(findings)
+    if len(failed) == 1:
+        raise failed[0].error
+    if failed:
+        raise RefusedError(
+            f"{len(failed)} things are missing here: " + "; ".join(finding.error.problem for finding in failed),
+            where=item,
+            remedy=f"run `waybill check {item}`, which prints the lines to add to site.yaml; nothing was changed",
+            finding="site-not-ready",
+        )
+
+
+def lines_to_add(findings: Iterable[SetupFinding]) -> tuple[str, ...]:
+    """Return the lines of ``site.yaml`` that all findings together ask for; each block stands there once."""
+    joined: dict[str, object] = {}
+    for finding in findings:
+        _join(joined, finding.add)
+    return tuple(_yaml(joined))
+
+
+def _join(into: dict[str, object], more: Mapping[str, object]) -> None:
+    for key, value in more.items():
+        if isinstance(value, Mapping):
+            below = into.setdefault(key, {})
+            assert isinstance(below, dict)  # every finding nests the keys of site.yaml in the same way
+            _join(below, value)
+        else:
+            into[key] = value
+
+
+def _yaml(values: Mapping[str, object], indent: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}:"
+            yield from _yaml(value, f"{indent}  ")
+        else:
+            yield f"{indent}{key}: {_scalar(value)}"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "{}" if isinstance(value, Mapping) else str(value)
+
+
+def _unavailable(driver: str, error: WaybillError) -> SetupFinding:
+    # A driver that this verifier does not have cannot be added to site.yaml.
+    absent = error.finding == "driver-missing" and isinstance(error, RefusedError)
+    add = {"drivers": {driver: REQUIRED_SETTINGS.get(driver, {})}} if absent else {}
+    return SetupFinding("failed", error, add)
+
+
+def _as_this_account(site: Site, findings: tuple[SetupFinding, ...]) -> tuple[SetupFinding, ...]:
+    """Return the findings; only warnings where another account than the site's looks, which may have fewer rights."""
+    if os.geteuid() in (0, site.path.stat().st_uid):
+        return findings
+    return tuple(replace(finding, level="warned") for finding in findings)
+
+
+def _endpoints(hop: Change) -> Iterator[SetupFinding]:
+    """Yield each endpoint that a probe asks, or a signal of the contract is read from, and ``site.yaml`` lacks."""
+    known = hop.installed.settings.endpoints
+    for probe in hop.release.probes:
+        endpoint = _endpoint_of(probe)
+        if endpoint is None:
+            continue
+        address = known.get(endpoint)
+        if address is None:
+            yield _endpoint_missing(endpoint, f"the probe {probe.name!r} asks")
+        elif probe.http is not None and not address.startswith(("http://", "https://")):
+            problem = f"the probe {probe.name!r} asks by HTTP, the endpoint {endpoint!r} is {address}"
+            remedy = f"set an address http://HOST:PORT for `{endpoint}:` under `endpoints:` in site.yaml"
+            where = f"site.yaml $.endpoints.{endpoint}"
+            yield SetupFinding("failed", RefusedError(problem, where=where, remedy=remedy, finding="endpoint-kind"))
+    for signal in hop.contract.signals if hop.contract else ():
+        for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
+            if name is not None and name not in known:
+                finding = _endpoint_missing(name, f"the signal {signal.name!r} of the contract is read from")
+                yield replace(finding, level="warned")
+
+
+def _endpoint_of(probe: Probe) -> str | None:
+    if probe.http is not None:
+        return probe.http.endpoint
+    return probe.tcp.endpoint if probe.tcp is not None else None
+
+
+def _endpoint_missing(name: str, why: str) -> SetupFinding:
+    error = RefusedError(
+        f"site.yaml has no endpoint {name!r}, which {why}",
+        where="site.yaml $.endpoints",
+        remedy=f"add `{name}:` with its address under `endpoints:` in site.yaml",
+        finding="endpoint-missing",
+    )
+    return SetupFinding("failed", error, {"endpoints": {name: FILL_IN}})
+
+
+def _programs(site: Site, hop: Change, check_programs: CheckPrograms | None) -> tuple[SetupFinding, ...]:
+    document = hop.rollback
+    if check_programs is None or document is None or not hop.planned.document:
+        return ()
+    add = {"drivers": {"program": {"user": FILL_IN}}} if hop.installed.settings.drivers.program is None else {}
+    return _as_this_account(site, look(lambda: check_programs(site, hop.installed, document), add))
+
+
+def _payload(site: Site, hop: Change, steps: tuple[DriverStep, ...], *, first: bool) -> tuple[SetupFinding, ...]:
+    """Return whether the bundle is where it was received from, if blobs are missing, and whether they fit.
+
+    Held blobs are not hashed here; the install does that. Releases after the first find other space than there is now.
+    """
+    missing = tuple(member for member in hop.release.members if not site.store.holds(member))
+    findings: tuple[SetupFinding, ...] = ()
+    if missing and not (hop.source not in ("", "-") and Path(hop.source).is_file()):
+        error = DamagedError(
+            f"{show_count(len(missing), 'blob')} of release {hop.release.version} must come from its bundle, which is "
+            + (f"not at {hop.source}" if hop.source not in ("", "-") else "not at a known path"),
+            where=hop.item,
+            remedy="insert the medium, or name the bundle with `waybill install --media PATH`",
+            finding="medium-missing",
+        )
+        findings = (SetupFinding("warned", error),)
+    if first:
+        wanted = required_space(site, hop, steps, *site.store.space_for(missing))
+        findings += look(lambda: check_space(site.disk, wanted))
+    return findings
+
+
+def _once(findings: Iterable[SetupFinding]) -> Iterator[SetupFinding]:
+    """Yield each finding once: two steps or two releases may lack the same."""
+    seen = set()
+    for finding in sorted(findings, key=lambda finding: finding.level):
+        if (key := (finding.error.problem, finding.error.where)) not in seen:
+            seen.add(key)
+            yield finding

@@ -1,0 +1,92 @@
+"""waybill check"""
+
+from pathlib import Path
+
+from console.options import command
+from console.result import Result
+from manifests.words.errors import RefusedError, WaybillError
+from verifier.approval.items import approvable_of
+from verifier.approval.queue import waiting_items
+from verifier.change.route import Route
+from verifier.change.site_check import check_site, failures, lines_to_add
+from verifier.change.values import Change
+from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
+from verifier.install.context import Runtime
+from verifier.runtime.setup import SetupFinding
+from verifier.site.folder import Site
+
+
+@command(examples=("waybill check", "waybill check r-1.4.2", "waybill check r-1.4.2 --json"))
+@items_argument(required=False)
+@site_option
+def check_command(items: tuple[str, ...], place: Path | None) -> Result:
+    """Look for everything that this site lacks for ITEM; change nothing.
+
+    It looks at drivers, settings, endpoints, programs, accounts, secrets, the registry, the sandbox and the space. All
+    findings are printed at once, with the lines to add to site.yaml. No approval is needed.
+
+    Several releases are one plan. Without ITEM, every release and configuration that waits is looked at. A registry has
+    to answer within 5 seconds.
+    """
+    site, runtime = open_here(place), runtime_here()
+    if items:
+        return _result({" ".join(items): check_item(site, items, runtime)})
+    by_item: dict[str, tuple[SetupFinding, ...]] = {}
+    for waiting in waiting_items(site):
+        if waiting.head.kind in ("release", "config"):
+            by_item[" ".join(waiting.items)] = check_item(site, waiting.items, runtime)
+    return _result(by_item)
+
+
+def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> tuple[SetupFinding, ...]:
+    """Return what is missing for the items; a reason why there is no plan at all is a finding too."""
+    try:
+        asked = approvable_of(site, items)
+    except WaybillError as error:
+        return (SetupFinding("failed", error),)
+    hops = asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ()
+    return check_site(site, hops, runtime.load, runtime.programs.check)
+
+
+def _result(by_item: dict[str, tuple[SetupFinding, ...]]) -> Result:
+    lines = [] if by_item else ["nothing waits that could be installed"]
+    error: WaybillError | None = None
+    for item, findings in by_item.items():
+        failed = failures(findings)
+        lines.append(f"{item}: {f'{len(failed)} missing' if failed else 'nothing is missing'}")
+        lines += [f"  {finding.text}" for finding in findings]
+        if failed and error is None:
+            error = _refused(findings, item)
+    everything = tuple(finding for findings in by_item.values() for finding in findings)
+    if add := lines_to_add(everything):
+        lines += ["add to site.yaml, and replace each FILL-IN:", *(f"  {line}" for line in add)]
+    data = {
+        "items": [
+            {"item": item, "findings": [_data(finding) for finding in findings]} for item, findings in by_item.items()
+        ],
+        "add": list(add),
+    }
+    return Result("\n".join(lines), data, error)
+
+
+def _refused(findings: tuple[SetupFinding, ...], item: str) -> RefusedError:
+    """Return the refusal that ends the command: whatever is missing, its exit code is 5."""
+    count = len(failures(findings))
+    return RefusedError(
+        f"{count} of {len(findings)} findings would stop the install",
+        where=item,
+        remedy="do what each finding says, then run this command again; nothing was changed",
+        finding="site-not-ready",
+    )
+
+
+def _data(finding: SetupFinding) -> dict[str, object]:
+    error = finding.error
+    return {
+        "level": finding.level,
+        "finding": error.finding,
+        "where": error.where,
+        "problem": error.problem,
+        "remedy": error.remedy,
+        "add": list(lines_to_add((finding,))),
+    }
