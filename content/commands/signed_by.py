@@ -86,7 +86,7 @@ def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Re
 
 _FINISHED = {
     "bundle": 'waybill verify {} --fingerprint "WORDS OF THE PAPER"',
-    "root": "waybill show {}     # its fingerprint belongs on a new paper",
-    "list": "waybill fleet consign SITE -o MEDIUM --key KEY --revocations {}     # the next build packs it too",
+    "root": "waybill show {}     # for a new paper",
+    "list": "waybill fleet consign SITE -o MEDIUM --key KEY --revocations {}",
     "authorisation": "waybill fleet consign SITE -o MEDIUM --key KEY --authorisation {}",
 }

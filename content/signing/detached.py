@@ -222,6 +222,23 @@ def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, .
     return AnsweredSigner(both[0], {message: signature for _, message, signature in answers})
 
 
+def signers_of(path: Path, request: DetachedRequest) -> str:
+    """Who made the signature in ``path``, in words, as far as the document of the request names keys."""
+    message = dict(request.to_sign)[path.stem]
+    try:
+        signature = low_s(read_capped(path, MAX_SIGNATURE))
+    except ValueError:
+        return "not a DER signature"
+    name, document = request.document
+    if name != "root.json":
+        return f"a signature over {path.stem}; by whom, waybill sign FILE --attach says"
+    keys = parse(document, Root, name, max_bytes=MAX_ROOT).keys.values()
+    by = [key.keyid[:12] for key in keys if key.known and _is_by(key, signature, message)]
+    return (
+        f"a signature over {path.stem} by key {by[0]}" if by else f"no signature over {path.stem} by a key of this root"
+    )
+
+
 def _is_by(key: PublicKey, signature: bytes, message: bytes) -> bool:
     try:
         key.verify(signature, message, "answer")

@@ -8,7 +8,9 @@ import msgspec
 
 from console.options import command
 from console.result import Result
-from content.bundle.head import open_head
+from content.bundle.archive import BLOCK, header
+from content.bundle.head import OCI_LAYOUT, open_head
+from content.signing.detached import is_request
 from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Image, Release, handler_digest
 from manifests.documents.release_reader import parse_release
@@ -19,6 +21,7 @@ from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from manifests.words.units import show_count, show_size
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
+from verifier.documents.signing_files import ShownFile, show_request, show_signing_file
 from verifier.documents.values import DocumentJudge
 from verifier.site.folder import Site
 from verifier.trust.anchor import TrustAnchor
@@ -37,12 +40,16 @@ from verifier.trust.anchor import TrustAnchor
 def show_command(
     file: Path, root: Path | None, fingerprint: str | None, site: Path | None, enrolment: Path | None, role: str | None
 ) -> Result:
-    """Explain FILE in words: a bundle, or a signed document of any kind.
+    """Explain FILE in words: a bundle, a signed document of any kind, or a folder of `sign --prepare`.
 
     The first line names who signed it, or says that it is not verified.
     """
+    if file.is_dir() and is_request(file):
+        return _plain(show_request(file, fingerprint))
     if file.is_dir():
         open_head(file)
+    if role is None and (part := _part_of_request(file)) is not None:
+        return _plain(part)
     with os.fdopen(open_regular(file), "rb") as opened:
         document = opened.read(1) == b"{"
     if role is not None and not document:
@@ -57,6 +64,17 @@ def show_command(
     if document:
         return _show_document(file, anchor, judging, enrolment, guessed)
     return _show_bundle(file, anchor, guessed)
+
+
+def _plain(shown: ShownFile) -> Result:
+    return Result("\n".join(shown.lines), shown.data)
+
+
+def _part_of_request(file: Path) -> ShownFile | None:
+    """One file of a signing request; None for a bundle, whose begin tells it, and for files with their own reader."""
+    with os.fdopen(open_regular(file), "rb") as opened:
+        is_bundle = opened.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+    return None if is_bundle else show_signing_file(file)
 
 
 def _show_bundle(file: Path, anchor: TrustAnchor | None, guessed: Site | None) -> Result:

@@ -18,6 +18,7 @@ def vendor_day(stage: Stage) -> None:
     stage.screen("build-unsigned", "build", release, "--unsigned", "-o", "pump/out")
     bundle = "pump/out/pump-0.1.0.tar"
     stage.screen("sign-prepare", "sign", bundle, "--prepare", "request")
+    stage.screen("show-to-sign", "show", "request")
     stage.screen("sign-request", "sign", "request", "--key", "pump/keys/release-1.key")
     stage.screen("sign-attach", "sign", bundle, "--attach", "request")
     stage.screen("sign-stranger", "sign", bundle, "--key", "officer.key")
@@ -25,5 +26,5 @@ def vendor_day(stage: Stage) -> None:
     trust = Path("pump/trust.yaml")
     trust.write_text(trust.read_text().replace("epoch: 1", "epoch: 2"))
     stage.screen("trust", "trust", trust)
-    stage.screen("sign-root", "sign", "pump/trust/2.root.json", "--key", "pump/keys/root-1.key")
     stage.screen("trust-unfinished", "trust", trust)
+    stage.screen("sign-root", "sign", "pump/trust/2.root.json", "--key", "pump/keys/root-1.key")
