@@ -14,6 +14,8 @@ from manifests.words.units import show_count
 MAX_LISTED = 1000
 MAX_FOREIGN = 20
 # So many of each the text shows.
+# Named once for all sites: the same bundle is missing for each of them.
+UNKNOWN = "release-unknown"
 SHOWN_SITES = 200
 SHOWN_FINDINGS = 20
 SHOWN_NUMBERS = 12
@@ -152,12 +154,15 @@ def import_text(result: ImportResult) -> str:
             lines.append(f"{file.status}: {file.name}: {file.text}")
             if file.hint:
                 lines.append(f"  {file.hint}")
+    lines += _unknown_releases(result)
     by_alarm = sorted(result.sites.items(), key=lambda item: (item[0] not in result.alarms, item[0]))
     for site, news in by_alarm[:SHOWN_SITES]:
         if news.new:
             lines.append(f"{site}: {_numbers(sorted(news.new))}")
         alike: dict[ReportFinding, list[int]] = {}
         for seq, finding in news.findings:
+            if finding.finding == UNKNOWN:
+                continue
             alike.setdefault(finding, []).append(seq)
         for finding, seqs in list(alike.items())[:SHOWN_FINDINGS]:
             kind = "alarm" if finding.alarm else "note"
@@ -165,6 +170,19 @@ def import_text(result: ImportResult) -> str:
     if len(by_alarm) > SHOWN_SITES:
         lines.append(f"{len(by_alarm) - SHOWN_SITES} more sites: waybill fleet sites")
     return "\n".join(lines)
+
+
+def _unknown_releases(result: ImportResult) -> list[str]:
+    """Name each release whose bundle is missing once, with how many reports of how many sites say that it runs."""
+    counts: dict[str, list[str]] = {}
+    for site, news in result.sites.items():
+        for _, finding in news.findings:
+            if finding.finding == UNKNOWN:
+                counts.setdefault(finding.text, []).append(site)
+    return [
+        f"note {UNKNOWN}: {text} ({show_count(len(named), 'report')} of {show_count(len(set(named)), 'site')})"
+        for text, named in sorted(counts.items())
+    ]
 
 
 def _different(result: ImportResult) -> str:

@@ -113,13 +113,13 @@ class SiteRow:
 
     @property
     def level(self) -> str | None:
-        """``running``, ``placed``, or how many components run; None while nothing is installed."""
+        """``running``, ``placed``, or how many components are which; None while nothing is installed."""
         if self.newest is None or self.newest.version is None:
             return None
         running, parts = self.newest.running, self.newest.parts
         if running == 0:
             return "placed"
-        return "running" if running == parts else f"running {running}/{parts}"
+        return "running" if running == parts else f"{running} running, {parts - running} placed"
 
     @property
     def failing(self) -> tuple[str, ...]:

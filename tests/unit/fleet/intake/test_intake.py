@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
 from fleet.intake.intake import import_paths
-from fleet.intake.result import ImportResult
+from fleet.intake.result import ImportResult, import_text
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
 from fleet.outgoing.enrol import enroll, pin_root
@@ -316,6 +316,14 @@ def test_a_release_that_nobody_made(engine: Engine, site: Reporter, medium: Path
     assert names(bring(engine, medium, site.report(TWO))) == ["release-unknown"]
 
 
+def test_a_release_whose_bundle_is_missing_is_named_once(engine: Engine, site: Reporter, medium: Path) -> None:
+    done = bring(engine, medium, site.report(TWO), site.report(TWO), site.report(TWO))
+    text = import_text(done)
+    assert text.count("release-unknown") == text.count("import its bundle") == 1
+    assert "note release-unknown: release 1.1.0 (" in text
+    assert "is not in the ledger; import its bundle (3 reports of 1 site)" in text
+
+
 def test_a_release_told_otherwise_than_it_is(engine: Engine, site: Reporter, medium: Path) -> None:
     bring(engine, medium, ONE.bundle())
     said = site.next(ONE)
@@ -359,7 +367,7 @@ def test_a_part_that_runs_is_not_the_whole(engine: Engine, site: Reporter, mediu
     first, *rest = said.components.listed
     half = r.Components(listed=(replace(first, level="running"), *rest))
     bring(engine, medium, ONE.bundle(), site.sign(replace(said, components=half)))
-    assert row(engine).level == "running 1/2"
+    assert row(engine).level == "1 running, 1 placed"
 
 
 def test_what_may_only_grow(engine: Engine, site: Reporter, medium: Path) -> None:
