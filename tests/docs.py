@@ -3,6 +3,7 @@
 `python -m tests.docs --write` (or `make docs`) puts them in place; a test compares.
 """
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from pathlib import Path
 from textwrap import wrap
 
 import click
+import msgspec
 
+from manifests.authored.site_yaml import SecretFile, SiteFile
 from tests.rooms import PACKAGES, ROOMS
 from waybill import COMMANDS, cli
 
@@ -101,8 +104,126 @@ def rooms() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-PARTS = {"helps": helps, "table": table, "machine": machine, "drawing": drawing, "rooms": rooms}
-FILES = ("docs/cli.md", "docs/operations.md", "docs/architecture.md")
+# An example of each key of site.yaml. Together they are one file, which a test compiles.
+SITE_YAML: dict[str, str] = {
+    "waybill": "1",
+    "site": "northern-grid/inkwell/production/east",
+    "channel": "stable",
+    "target": "vm",
+    "labels": "[tier-1]",
+    "drivers.store.folder": "oci",
+    "drivers.registry.endpoint": "registry.plant.example:5000",
+    "drivers.registry.prefix": "vendor/inkwell",
+    "drivers.registry.ca": "tls/registry.pem",
+    "drivers.registry.login.secret": "file:secrets/registry.json",
+    "drivers.registry.plain_http": "false",
+    "drivers.registry.token_hosts": "[login.plant.example]",
+    "drivers.registry.content_hosts": "[blobs.plant.example]",
+    "drivers.registry.parallel": "4",
+    "drivers.helm.kubeconfig.secret": "file:secrets/kubeconfig",
+    "drivers.helm.namespace": "inkwell",
+    "drivers.files.root": "srv",
+    "drivers.files.keeper": "systemd",
+    "drivers.files.user": "inkwell",
+    "drivers.files.programs": "{python3: /usr/bin/python3}",
+    "drivers.files.runtime": "/run/inkwell",
+    "drivers.program.user": "inkwell-jobs",
+    "endpoints": '{api: "http://127.0.0.1:8080"}',
+    "config": "{greeting: hello}",
+    "telemetry.withhold": "[store]",
+    "report.every": "30d",
+    "report.history": "12",
+    "keep.generations": "3",
+    "keep.backups": "30d",
+    "keep.reserve": "64MiB",
+    "backups": "backups",
+}
+
+
+def site_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Every key of site.yaml that has a value of its own: path, kind of value, default, meaning."""
+    yield from _keys(SiteFile, "")
+
+
+def _keys(struct: type[msgspec.Struct], above: str) -> Iterator[tuple[str, str, str, str]]:
+    meanings = _meanings(struct)
+    info = msgspec.inspect.type_info(struct)
+    assert isinstance(info, msgspec.inspect.StructType)
+    for key in info.fields:
+        path, inner = f"{above}{key.encode_name}", _without_none(key.type)
+        if isinstance(inner, msgspec.inspect.StructType):
+            yield from _keys(inner.cls, f"{path}.")
+            continue
+        default = "required" if key.required else _shown(key.default, key.default_factory)
+        yield path, _kind(inner), default, meanings[key.encode_name]
+
+
+def _meanings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The lines under ``Attributes:`` of a docstring, by field."""
+    text = inspect.cleandoc(struct.__doc__ or "").partition("Attributes:\n")[2]
+    parts = re.split(r"^    (?=\w+: )", text, flags=re.MULTILINE)
+    named = (" ".join(part.split()).partition(": ") for part in parts if part.strip())
+    return {name: meaning.replace("``", "`") for name, _, meaning in named} | (
+        {"secret": "`file:` and the path of the file that has it, below the site's folder or absolute"}
+        if struct is SecretFile
+        else {}
+    )
+
+
+def _without_none(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    if isinstance(kind, msgspec.inspect.UnionType):
+        kinds = [one for one in kind.types if not isinstance(one, msgspec.inspect.NoneType)]
+        if len(kinds) == 1:
+            return kinds[0]
+    return kind
+
+
+def _kind(kind: msgspec.inspect.Type) -> str:
+    match kind:
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.IntType():
+            return f"number from {kind.ge} to {kind.le}" if kind.le is not None else "number"
+        case msgspec.inspect.LiteralType():
+            return " or ".join(f"`{value}`" for value in kind.values)
+        case msgspec.inspect.VarTupleType():
+            return f"list, at most {kind.max_length}" if kind.max_length else "list"
+        case msgspec.inspect.DictType():
+            return f"mapping, at most {kind.max_length}" if kind.max_length else "mapping"
+        case msgspec.inspect.UnionType():
+            return " or ".join(dict.fromkeys(_kind(one) for one in kind.types))
+        case msgspec.inspect.StrType():
+            return "text"
+    raise AssertionError(kind)
+
+
+def _shown(default: object, factory: object) -> str:
+    if default is msgspec.NODEFAULT and callable(factory):
+        default = factory()
+    if default is None or default in ((), {}):
+        return "none"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def site_yaml() -> str:
+    """A table of every key of site.yaml."""
+    rows = ["| key | value | default | meaning | example |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{path}` | {kind} | {default} | {meaning} | `{SITE_YAML[path]}` |"
+        for path, kind, default, meaning in site_keys()
+    ]
+    return "\n".join(rows) + "\n"
+
+
+PARTS = {
+    "helps": helps,
+    "table": table,
+    "machine": machine,
+    "drawing": drawing,
+    "rooms": rooms,
+    "site.yaml": site_yaml,
+}
+FILES = ("docs/cli.md", "docs/operations.md", "docs/architecture.md", "docs/site.yaml.md")
 
 
 def current(text: str) -> str:

@@ -26,7 +26,11 @@ class SecretFile(Document, frozen=True, kw_only=True):
 
 
 class StoreDriverFile(Document, frozen=True, kw_only=True):
-    """``drivers: {store: …}``: where the OCI layout lies, below the site's folder."""
+    """``drivers: {store: …}``.
+
+    Attributes:
+        folder: Where the OCI layout lies, below the site's folder.
+    """
 
     folder: PathText = "oci"
 
@@ -57,6 +61,13 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
 
 
 class HelmDriverFile(Document, frozen=True, kw_only=True):
+    """``drivers: {helm: …}``; this version has no driver that reads it.
+
+    Attributes:
+        kubeconfig: A secret: the file by which the cluster is reached.
+        namespace: Where the charts are installed.
+    """
+
     kubeconfig: SecretFile
     namespace: Name
 
@@ -80,7 +91,11 @@ class FilesDriverFile(Document, frozen=True, kw_only=True):
 
 
 class ProgramDriverFile(Document, frozen=True, kw_only=True):
-    """Attributes: user: name or number of an unprivileged account."""
+    """``drivers: {program: …}``: migrations, backups and restores.
+
+    Attributes:
+        user: Name or number of an account without rights, under which the programs of a release run.
+    """
 
     user: Word | Count
 
@@ -94,24 +109,58 @@ class DriversFile(Document, frozen=True, kw_only=True):
 
 
 class TelemetryFile(Document, frozen=True, kw_only=True):
+    """``telemetry: …``.
+
+    Attributes:
+        withhold: Optional fields of the contract that do not leave.
+    """
+
     withhold: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
 
 
 class ReportFile(Document, frozen=True, kw_only=True):
-    """Attributes: every: a duration, or ``never``; history: how many reports are kept to be sent again."""
+    """``report: …``.
+
+    Attributes:
+        every: The promised interval, a duration or ``never``; support sees an overdue report.
+        history: How many reports are kept to be sent again.
+    """
 
     every: Text
     history: Annotated[int, Meta(ge=1, le=1000)] = 12
 
 
 class KeepFile(Document, frozen=True, kw_only=True):
+    """``keep: …``.
+
+    Attributes:
+        generations: How many of the newest good generations are kept; the running one and the one before always are.
+        backups: How long a backup is kept after its release was confirmed; the release may ask for longer.
+        reserve: Space that is set aside, so that a rollback works on a full disk.
+    """
+
     generations: Annotated[int, Meta(ge=1, le=1000)] = 3
     backups: Text = "30d"
     reserve: Text = "64MiB"
 
 
 class SiteFile(Document, frozen=True, kw_only=True):
-    """``site.yaml``; ``config`` is the product's, and judged by the release's schema."""
+    """``site.yaml``.
+
+    Attributes:
+        waybill: Version of this format.
+        site: The site's name, as it was enrolled: customer/product/environment/site.
+        channel: The release channel that the site follows.
+        target: What the site runs on.
+        labels: What support may see about the site.
+        drivers: The drivers that a release may use here, each with its settings.
+        endpoints: The only addresses that a probe may open, by the name that a release gives them.
+        config: The configuration of the product, judged by the schema of the release.
+        telemetry: What does not leave, although the contract allows it.
+        report: How often the site reports.
+        keep: What is kept for a rollback.
+        backups: Folder of the backups; it may be an absolute path on another disk.
+    """
 
     waybill: Literal[1]
     site: SiteId

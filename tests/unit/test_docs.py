@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import FILES, current
+from tests.docs import FILES, SITE_YAML, current, site_keys
+from verifier.site.proposals import read_site_yaml
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -15,6 +16,24 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 def test_what_the_program_says_is_what_the_document_says(name: str) -> None:
     text = (ROOT / name).read_text()
     assert current(text) == text, "run make docs"
+
+
+def test_the_examples_of_site_yaml_are_one_file_that_compiles(tmp_path: Path) -> None:
+    assert {path for path, *_ in site_keys()} == SITE_YAML.keys()
+    lines: list[str] = []
+    before: list[str] = []
+    for path, value in SITE_YAML.items():
+        *above, key = path.split(".")
+        same = next((i for i, pair in enumerate(zip(above, before, strict=False)) if pair[0] != pair[1]), len(above))
+        same = min(same, len(before))
+        lines += [f"{'  ' * depth}{above[depth]}:" for depth in range(same, len(above))]
+        lines.append(f"{'  ' * len(above)}{key}: {value}")
+        before = above
+    (tmp_path / "site.yaml").write_text("\n".join(lines) + "\n")
+    proposal = read_site_yaml(tmp_path)
+    assert proposal.site.drivers.registry is not None
+    assert proposal.site.drivers.registry.endpoint == "registry.plant.example:5000"
+    assert proposal.site.keep.generations == 3
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
