@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from console.result import Result
 from console.screen import fit, terminal_width
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError, missing_file
-from manifests.words.text import CELL, visible
+from manifests.words.text import CELL, is_hidden, visible
 
 # A waybill command in a text; nothing is added to one that has the option, or that asks for the help.
 _NAMED = re.compile(r"\bwaybill ((?:fleet )?[a-z]+)(?![\w-])(?! --help)(?![^`]* --(?:site|fleet) )")
@@ -50,7 +50,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
                 }
                 if isinstance(error, DamagedError) and error.pieces:
                     shown["error"]["pieces"] = [asdict(one) for one in error.pieces]
-            click.echo(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True))
+            click.echo(escape_json(json.dumps(shown, indent=2, ensure_ascii=False, sort_keys=True)))
         elif result.text:
             click.echo(visible(result.text) if result.exact else _fit(name_place(result.text), sys.stdout))
         sys.stdout.flush()
@@ -59,6 +59,19 @@ def print_result(result: Result, *, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if error and not as_json:
         print_error(error)
+
+
+def escape_json(text: str) -> str:
+    """JSON ``text`` with control and bidirectional characters as JSON escapes: it is read as the same values."""
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return "".join(c if c == "\n" or not is_hidden(ord(c)) else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    """``\\uXXXX``, above U+FFFF as two surrogates (RFC 8259, section 7)."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
 def print_error(error: WaybillError) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import open_head
 from content.bundle.places import find_places
-from content.differences.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
+from content.differences.release_documents import ReadBlob, ReleaseDocuments, read_release_documents, with_release_notes
 from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
 from manifests.words.digest import Blob, digest_of
@@ -51,4 +51,5 @@ def read_bundle_documents(path: Path, same: Container[str] | None = frozenset())
         MalformedError: Not a bundle.
     """
     with opened_bundle(path) as bundle:
-        return read_release_documents(bundle.release, digest_of(bundle.raw), bundle.read, same=same)
+        side = read_release_documents(bundle.release, digest_of(bundle.raw), bundle.read, same=same)
+        return with_release_notes(side, bundle.read)

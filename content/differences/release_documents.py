@@ -1,7 +1,7 @@
 """One side of a comparison: a release with its small documents, from the store or from a request folder."""
 
 from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -9,7 +9,7 @@ from manifests.documents.authorisation import MAX_AUTHORISATION, Authorisation, 
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release
 from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
-from manifests.foreign.attachments import MAX_OPENVEX, check_openvex
+from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA, read_config_schema
 from manifests.foreign.sbom import MAX_SBOM, SbomComponent, SbomDocument, read_sbom
 from manifests.words.digest import Blob
@@ -19,6 +19,8 @@ from manifests.words.units import show_count
 # Reads a blob of at most so many bytes and checks its digest.
 ReadBlob = Callable[[Blob, int], bytes]
 Parsed = TypeVar("Parsed")
+MAX_NOTE_LINES = 200
+MAX_NOTE_LINE = 500
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ReleaseDocuments:
         advisories: Statuses in the release's OpenVEX documents, by advisory.
         authorisations: Those to go below the floor that the release carries; judged when the release came.
         notes: Which documents could not be read, or not entirely, and which SBOMs were read.
+        release_notes: Lines of the vendor's notes on the release, as ``with_release_notes`` reads them.
     """
 
     release: Release
@@ -75,6 +78,7 @@ class ReleaseDocuments:
     advisories: dict[str, frozenset[str]] = field(default_factory=dict)
     authorisations: tuple[Authorisation, ...] = ()
     notes: tuple[DocumentNote, ...] = ()
+    release_notes: tuple[str, ...] = ()
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -162,6 +166,32 @@ def _checked_schema(data: bytes) -> bytes:
     """Return the schema as it is, after the checks without which it cannot be compared. Raises MalformedError."""
     read_config_schema(data, "config schema")
     return data
+
+
+def with_release_notes(side: ReleaseDocuments, read: ReadBlob) -> ReleaseDocuments:
+    """Return ``side`` with the lines of its release notes; a long text is cut, and says so."""
+    if side.release.notes is None:
+        return side
+    try:
+        lines = notes_lines(read(side.release.notes, MAX_NOTES))
+    except WaybillError as error:
+        note = DocumentNote("notes", "unread", f"release notes of {side.release.version}", error.problem)
+        return replace(side, notes=(*side.notes, note))
+    return replace(side, release_notes=lines)
+
+
+def notes_lines(data: bytes) -> tuple[str, ...]:
+    """Return the lines of release notes, at most 200 of at most 500 characters; empty lines at the end are left out.
+
+    Raises:
+        MalformedError: Not text that ``lint`` accepts.
+    """
+    check_notes(data, "release notes")
+    lines = [line.expandtabs(4).rstrip() for line in data.decode("utf-8").rstrip().splitlines()]
+    kept = lines[:MAX_NOTE_LINES]
+    shown = tuple(line if len(line) <= MAX_NOTE_LINE else f"{line[:MAX_NOTE_LINE]} …" for line in kept)
+    more = len(lines) - MAX_NOTE_LINES
+    return (*shown, f"… and {more} more lines") if more > 0 else shown
 
 
 def _what(part: str, release: Release, image: str) -> str:

@@ -133,6 +133,7 @@ def preview_authorisation(permit: Authorisation, fingerprint: str, around: Surro
 def preview_release(side: ReleaseDocuments, around: Surroundings) -> Preview:
     """Every line that a review shows of the release alone, then what changes since an older one that lies beside it."""
     rows = list(_release_rows(release_differences(None, side), changes=False))
+    rows += [("notes", line) for line in side.release_notes if line]
     if around.base is not None:
         base = around.base
         rows.append(("compared", f"with {base.release.product} {base.release.version}, {base.digest}, not verified"))

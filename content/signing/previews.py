@@ -8,7 +8,7 @@ from pathlib import Path
 
 from content.bundle.head import open_head
 from content.differences.bundle_documents import opened_bundle, read_bundle_documents
-from content.differences.release_documents import ReleaseDocuments, read_release_documents
+from content.differences.release_documents import ReleaseDocuments, read_release_documents, with_release_notes
 from content.signing.detached import RELEASE, DetachedRequest
 from content.signing.preview import Preview, preview_authorisation, preview_list, preview_release, preview_root
 from content.signing.surroundings import MAX_FILES, Surroundings, find_base, look_around, named_before, root_before
@@ -133,7 +133,7 @@ def _documents(folder: Path, raw: bytes) -> ReleaseDocuments:
                     return data
         raise DamagedError("it is not in this folder", where=str(folder))
 
-    return read_release_documents(parse_release(raw), digest_of(raw), read, same=None)
+    return with_release_notes(read_release_documents(parse_release(raw), digest_of(raw), read, same=None), read)
 
 
 def _read_base(bundle: Path) -> ReleaseDocuments | None:

@@ -37,7 +37,15 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     shell.run("review", stick / "ask", "--fingerprint", as_words(FIRST.pin().digest))
     shell.run("review", stick / "ask", "--fingerprint", as_words("sha256:" + "0" * 64), code=4)
     page = (stick / "ask" / "review.html").read_text()
-    assert str(shell.json("review", stick / "ask")["plan"]) in page
+    opened = shell.json("review", stick / "ask")
+    assert str(opened["plan"]) in page
+    assert "This page is not the evidence" in page
+    for digest in (FIRST.pin().digest, str(opened["request"])):
+        assert as_groups(digest) in page
+    assert as_words(FIRST.pin().digest) in page
+    assert as_groups(f"sha256:{opened['site_key']}") in page
+    assert "waybill approve ask --key KEY" in page
+    assert "approve r-1.0.0 --plan" not in page
     assert (
         "belongs to no person" in shell.run("approve", stick / "ask", "--key", tmp_path / "stranger.key", code=5).stderr
     )

@@ -3,6 +3,7 @@
 Both show the same content. Both show control and bidirectional characters as numbers; the HTML escapes markup.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,7 @@ SIGNS: dict[RowMark | None, str] = {
 }
 # Rows of a table that are shown at once; the rest is behind --verbose, or folded in the HTML page.
 FIRST_ROWS = 6
+_DIGEST = re.compile(r"(?<![\w/])(sha256:[0-9a-f]{64})(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,45 @@ class Table:
     def folded_rows(self) -> tuple[Row, ...]:
         shown = {id(row) for row in self.first_rows}
         return tuple(row for row in self.rows if id(row) not in shown)
+
+
+@dataclass(frozen=True)
+class DigestParts:
+    """A digest in a text of the HTML page, cut where it differs from the digest on the other side.
+
+    ``before``, ``differs`` and ``after`` follow one another; without another side all of it is in ``before``.
+    """
+
+    before: str
+    differs: str = ""
+    after: str = ""
+
+
+def text_parts(text: str, other: str | None = None) -> tuple[str | DigestParts, ...]:
+    """Return ``text`` in parts, each digest by itself; the n-th digest is compared with the n-th of ``other``."""
+    others = _DIGEST.findall(other) if other is not None else []
+    parts: list[str | DigestParts] = []
+    for i, piece in enumerate(_DIGEST.split(text)):
+        if i % 2 == 0:
+            parts += [piece] if piece else []
+        else:
+            parts.append(_marked(piece, others[i // 2] if i // 2 < len(others) else piece))
+    return tuple(parts)
+
+
+def _marked(digest: str, other: str) -> DigestParts:
+    same = [a == b for a, b in zip(digest, other, strict=True)]
+    if all(same):
+        return DigestParts(digest)
+    begin, end = same.index(False), len(same) - same[::-1].index(False)
+    return DigestParts(digest[:begin], digest[begin:end], digest[end:])
+
+
+def cell_parts(row: Row, index: int) -> tuple[str | DigestParts, ...]:
+    """Return a cell of a row in parts; the last two cells of a changed row are compared with each other."""
+    count = len(row.cells)
+    other = row.cells[2 * count - 3 - index] if row.mark == "changed" and count >= 3 and index >= count - 2 else None
+    return text_parts(one_line(row.cells[index]), None if other is None else one_line(other))
 
 
 @dataclass(frozen=True)
@@ -120,6 +161,8 @@ def as_page(page: Page) -> str:
     # `one_line` shows control characters as numbers, autoescape escapes markup; the template has no `safe`.
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["plain"] = one_line
+    environment.filters["parts"] = lambda text: text_parts(one_line(text))
+    environment.globals["cell_parts"] = cell_parts
     return environment.from_string(source).render(page=page) + "\n"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import convert
 
 from content.bundle.head import MAX_SIG, MAX_TRUSTED_ROOT, Head, Signature
-from content.differences.release_documents import ReadBlob, ReleaseDocuments, read_release_documents
+from content.differences.release_documents import ReadBlob, ReleaseDocuments, read_release_documents, with_release_notes
 from content.trust.head import Known, VerifiedHead, verify_head
 from manifests.documents.approval import MAX_APPROVAL, SignedApproval, verify_approval
 from manifests.documents.authorisation import MAX_AUTHORISATION, SignedAuthorisation, verify_authorisation
@@ -151,7 +151,7 @@ def _read_input(
         _check_configs(request, releases[-1], where)
     same = same_images(before, releases[-1]) if releases else frozenset()
     sides = tuple(
-        _side(stated, release, read, same if release is releases[-1] else None)
+        with_release_notes(_side(stated, release, read, same if release is releases[-1] else None), read)
         for stated, release in zip(request.way, releases, strict=True)
     )
     return (

@@ -50,7 +50,8 @@ The answer is written to the folder `answers`. Carry it back to the site and run
 
     waybill receive {name}/answers
 
-review.html is the same review as a page, written at the site for reading.
+review.html is the same review as a page, written at the site for reading. It is
+not the evidence: no signature covers it, nor this text.
 Your signature is over the plan {plan}.
 
 The folder holds the configuration of the site. Protect it like the site's own
@@ -90,7 +91,7 @@ def write_request(
     items: tuple[str, ...],
     folder: Path,
     load: LoadDriver,
-    pages: Callable[[ReviewInput], dict[str, bytes]],
+    pages: Callable[[ReviewInput, SignedRequest], dict[str, bytes]],
 ) -> SignedRequest:
     """Write a new request folder. The site is not changed.
 
@@ -117,11 +118,12 @@ def write_request(
         disk.make_folder(staging / ANSWERS, durable=False)
         request, review_input = _collect(site, asked, items, _DocumentFolder(staging / DOCUMENTS, disk), load)
         raw = sign_request(request, site.signer())
+        signed = SignedRequest(raw, request)
         disk.write_new(staging / REQUEST, raw)
         words = README.format(
             site=site.state.site, item=one_line(review_input.item), name=one_line(folder.name), plan=request.plan.digest
         )
-        for name, data in {"README.txt": words.encode(), **pages(review_input)}.items():
+        for name, data in {"README.txt": words.encode(), **pages(review_input, signed)}.items():
             disk.write_new(staging / name, data)
         disk.rename(staging, folder)
         disk.sync_folder(folder.parent)
@@ -137,7 +139,7 @@ def write_request(
     except BaseException:
         disk.remove_tree(staging)
         raise
-    return SignedRequest(raw, request)
+    return signed
 
 
 def _collect(

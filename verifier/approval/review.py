@@ -63,7 +63,7 @@ class ReviewedTelemetry:
 
 @dataclass(frozen=True)
 class UpgradeStep:
-    """One release of the plan, with its facts and signers."""
+    """One release of the plan, with its facts and signers, and the lines of its release notes."""
 
     release: str
     version: str
@@ -71,6 +71,7 @@ class UpgradeStep:
     class_: str
     loses: str
     no_return: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -264,6 +265,7 @@ def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
         class_=side.rollback.class_ if side.rollback else "not known",
         loses=side.rollback.loses if side.rollback else "not known",
         no_return=side.rollback.no_return if side.rollback else "not known",
+        notes=side.release_notes,
     )
 
 

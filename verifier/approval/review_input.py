@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from content.differences.release_documents import DocumentNote, ReadBlob, ReleaseDocuments, read_release_documents
+from content.differences.release_documents import (
+    DocumentNote,
+    ReadBlob,
+    ReleaseDocuments,
+    read_release_documents,
+    with_release_notes,
+)
 from content.trust.head import VerifiedHead
 from manifests.documents.authorisation import SignedAuthorisation
 from manifests.documents.plan import Plan
@@ -157,7 +163,11 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         settings=change.settings or encode(change.installed.settings),
         same=same,
     )
-    passed = (read_release_documents(hop.release, hop.planned.release, read, same=None) for hop in hops[:-1])
+    last = with_release_notes(last, read)
+    passed = (
+        with_release_notes(read_release_documents(hop.release, hop.planned.release, read, same=None), read)
+        for hop in hops[:-1]
+    )
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
     outlook = forecast(site.state, hops, steps_before, steps_of_hops)

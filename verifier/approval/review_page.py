@@ -10,15 +10,23 @@ from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
 
 
-def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] = (), about: str | None = None) -> Page:
+def make_review_page(
+    review: Review,
+    agreement: Section,
+    lead: tuple[str, ...] = (),
+    about: str | None = None,
+    first: tuple[Section, ...] = (),
+) -> Page:
     """Return the page of a review, with the section ``agreement`` from ``agreement_section``.
 
-    ``lead`` are more lines under the title, such as where a request comes from.
+    ``lead`` are more lines under the title, such as where a request comes from; ``first`` the sections before all.
     """
     sections = (
+        *first,
         Section(agreement.title, agreement.lines, (*agreement.facts, *_outlook(review)), after=agreement.after),
         _warnings(review),
         *_releases(review),
+        *_release_notes(review),
         _advisories(review),
         _images(review),
         _software(review),
@@ -34,8 +42,25 @@ def make_review_page(review: Review, agreement: Section, lead: tuple[str, ...] =
         _differences("policy", review, "what", "policy"),
         Section("checks passed", facts=tuple((name, text) for level, name, text in review.findings if level == "ok")),
     )
-    first = (f"{review.action} at {review.site}: {', '.join(review.kinds)}", f"plan {review.plan}")
-    return Page(title=f"{review.item}: {review.title}", sections=sections, lead=(*first, *lead), about=about)
+    what = (f"{review.action} at {review.site}: {', '.join(review.kinds)}", f"plan {review.plan}")
+    return Page(title=f"{review.item}: {review.title}", sections=sections, lead=(*what, *lead), about=about)
+
+
+def not_evidence_section(folder: str, fingerprints: tuple[tuple[str, str], ...]) -> Section:
+    """Return what stands first on the page in a request folder: how an approver checks what the page only claims.
+
+    Args:
+        folder: Name of the request folder.
+        fingerprints: Of the vendor's root, the site's key and the request, to compare over another channel.
+    """
+    name = shlex.quote(folder)
+    lines = (
+        "This page is not the evidence: no signature covers it, and it may have been changed on its way.",
+        "Check the folder on your own computer; compare the fingerprint of the root with the vendor's paper:",
+        f'waybill review {name} --fingerprint "WORDS OF THE PAPER"',
+    )
+    after = ("Then, on your own computer:", f"waybill approve {name} --key KEY", f"waybill reject {name} --key KEY")
+    return Section("before you agree", lines, fingerprints, after=after, alarm=True)
 
 
 def _outlook(review: Review) -> list[tuple[str, str]]:
@@ -80,6 +105,19 @@ def _releases(review: Review) -> list[Section]:
         title = f"release {release.version}" + (f", {i} of {len(review.way)}" if several else "")
         sections.append(Section(title, facts=tuple(facts)))
     return sections
+
+
+def _release_notes(review: Review) -> list[Section]:
+    """Return the vendor's notes on each release of the plan, as text; no line of them can look like one of ours."""
+    lost = _not_comparable(review, "notes")
+    unread = [Section("release notes", lost)] if lost else []
+    return unread + [
+        Section(
+            f"release notes of {release.version}, in the vendor's words", tuple(f"| {line}" for line in release.notes)
+        )
+        for release in review.way
+        if release.notes
+    ]
 
 
 def _advisories(review: Review) -> Section:

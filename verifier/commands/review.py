@@ -11,6 +11,7 @@ from console.output import VERBOSE, is_set
 from console.result import Result
 from console.screen import fit
 from manifests.documents.enrolment import key_groups
+from manifests.documents.review_request import SignedRequest
 from manifests.words.digest import DIGEST
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
@@ -22,7 +23,7 @@ from verifier.approval.request_reader import REQUEST, is_request_folder, open_re
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
-from verifier.approval.review_page import agreement_section, make_review_page
+from verifier.approval.review_page import agreement_section, make_review_page, not_evidence_section
 from verifier.approval.verdicts import approval_status
 from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
 from verifier.rules.agreement import ApprovalStatus
@@ -106,9 +107,11 @@ def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: P
     status = approval_status(site, asked)
     made: list[tuple[Review, Page]] = []
 
-    def review_files(review_input: ReviewInput) -> dict[str, bytes]:
+    def review_files(review_input: ReviewInput, signed: SignedRequest) -> dict[str, bytes]:
         review = make_review(review_input)
-        shown = make_review_page(review, agreement_section(asked, status), _policy_fingerprint(review), _written_by())
+        section = agreement_section(asked, status, out.name)
+        first = (not_evidence_section(out.name, _fingerprints(signed)),)
+        shown = make_review_page(review, section, _policy_fingerprint(review), _written_by(), first)
         made.append((review, shown))
         text = fit(as_text(shown), None, verbose=True)
         return {"review.html": as_page(shown).encode(), "review.txt": (text + "\n").encode()}
@@ -125,6 +128,16 @@ def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: P
     )
     data = {**review_data(review, status), "item": asked.item, "items": list(items)}
     return Result("\n".join(lines), {**data, "request": signed.digest, "path": str(out / REQUEST)})
+
+
+def _fingerprints(signed: SignedRequest) -> tuple[tuple[str, str], ...]:
+    request = signed.request
+    return (
+        (f"root {request.root.version}", as_groups(request.root.digest)),
+        ("", as_words(request.root.digest)),
+        (f"key of {request.plan.site}", key_groups(request.key)),
+        ("request.json", as_groups(signed.digest)),
+    )
 
 
 def _review_request(folder: Path, fingerprint: str | None, page: Path | None) -> Result:

@@ -10,14 +10,18 @@ from console.options import command
 from console.result import Result
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT, open_head
+from content.differences.bundle_documents import opened_bundle
+from content.differences.release_documents import notes_lines
 from content.signing.detached import is_request
 from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Image, Release, handler_digest
 from manifests.documents.release_reader import parse_release
+from manifests.foreign.attachments import MAX_NOTES
 from manifests.trust.keys import open_regular, read_capped
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, UntrustedError, UsageError
+from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
+from manifests.words.text import one_line
 from manifests.words.units import show_count, show_size
 from verifier.commands.trust_options import find_trust, with_trust
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
@@ -87,12 +91,23 @@ def _show_bundle(file: Path, anchor: TrustAnchor | None, guessed: Site | None) -
         if guessed is None:
             raise
         first = _not_trusted(error, guessed)
+    notes = _notes(file)
     if verified is None:
-        return _show_release(first, parse_release(head.release), digest_of(head.release), None)
+        return _show_release(first, parse_release(head.release), digest_of(head.release), None, notes)
     by = ", ".join(verified.chain.who(keyid) for keyid in verified.signers)
     practice = " (practice)" * verified.practice
     first = f"head verified: {verified.chain.newest.vendor}{practice}, signed by {by}; the bulk was not read"
-    return _show_release(first, verified.release, verified.release_digest, verified)
+    return _show_release(first, verified.release, verified.release_digest, verified, notes)
+
+
+def _notes(file: Path) -> tuple[str, ...]:
+    """The lines of the release notes, which have the digest that ``release.json`` names; or why they are not shown."""
+    try:
+        with opened_bundle(file) as bundle:
+            notes = bundle.release.notes
+            return notes_lines(bundle.read(notes, MAX_NOTES)) if notes is not None else ()
+    except WaybillError as error:
+        return (f"not shown: {error.problem}",)
 
 
 def _not_trusted(error: UntrustedError, site: Site) -> str:
@@ -130,7 +145,9 @@ def _made(image: Image) -> str:
     return f", converted from {image.converted}" if image.converted else ""
 
 
-def _show_release(first: str, release: Release, digest: str, verified: VerifiedHead | None) -> Result:
+def _show_release(
+    first: str, release: Release, digest: str, verified: VerifiedHead | None, notes: tuple[str, ...]
+) -> Result:
     """Describe a release under the line ``first``, which says whether its head was verified."""
     audience, customers = release.audience, ", ".join(release.audience.customers)
     size = sum(blob.size for blob in release.members)
@@ -161,6 +178,7 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
         for child in release.absent
     ]
     rows += [("kit", kit) for kit in release.kits]
+    rows += [("notes", one_line(line)) for line in notes if line]
     text = "\n".join([first, *(f"{name:<9} {value}" for name, value in rows)])
     data = {
         "verified": verified is not None,
@@ -168,5 +186,6 @@ def _show_release(first: str, release: Release, digest: str, verified: VerifiedH
         "practice": verified.practice if verified else None,
         "release": digest,
         "document": msgspec.to_builtins(release),
+        "notes": list(notes),
     }
     return Result(text, data)

@@ -1,5 +1,6 @@
 """What is printed beside the result itself: the place in commands, folded messages, the bar, short digests."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +9,11 @@ from pathlib import Path
 import click
 import pytest
 
-from console.output import name_place, print_error, say
+from console.output import escape_json, name_place, print_error, say
 from console.progress import progress
 from console.screen import fit
 from manifests.words.errors import HostError
-from manifests.words.text import shorten_digests, table
+from manifests.words.text import is_hidden, shorten_digests, table
 from tests.vendor import Vendor
 from tests.waybill import waybill
 from waybill import cli
@@ -150,3 +151,18 @@ def test_the_wrong_kind_of_file_is_named(tmp_path: Path) -> None:
     assert "this is a release file; expected a trust file\nhint: waybill build" in waybill("trust", release).err
     done = waybill("verify", bundle, "--root", release)
     assert "hint: name a root document of the vendor: --root ROOT.json" in done.err
+
+
+def test_json_escapes_what_text_escapes_and_is_read_as_before() -> None:
+    hidden = "a\x9b31m \x7f \u202eb\u2066 \U000e0041 \ud800 \x1b é \n"
+    printed = escape_json(json.dumps({"text": hidden}, ensure_ascii=False, indent=2))
+    assert json.loads(printed) == {"text": hidden}
+    for escaped in ("\\u009b", "\\u007f", "\\u202e", "\\u2066", "\\udb40\\udc41", "\\ud800", "\\u001b", "é"):
+        assert escaped in printed
+    assert not [c for c in printed if c != "\n" and is_hidden(ord(c))]
+
+
+def test_a_command_prints_hidden_characters_as_json_escapes(tmp_path: Path) -> None:
+    done = waybill("show", tmp_path / "no\u202e\x9bfile", "--json")
+    assert "\\u202e\\u009b" in done.out
+    assert done.json["error"]["where"] == str(tmp_path / "no\u202e\x9bfile")

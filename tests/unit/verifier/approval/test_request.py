@@ -83,7 +83,7 @@ def ask(place: Place, items: str, folder: Path) -> OpenRequest:
     names = tuple(items.split())
     site = place.open()
     write_request(
-        site, approvable_of(site, names), names, folder, load_driver, lambda _: {"review.txt": b"for reading\n"}
+        site, approvable_of(site, names), names, folder, load_driver, lambda _, __: {"review.txt": b"for reading\n"}
     )
     return open_request(folder)
 

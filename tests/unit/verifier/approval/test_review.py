@@ -13,7 +13,7 @@ from content.differences.compare_values import Difference
 from content.differences.config import HIDDEN, config_differences
 from content.differences.documents import policy_differences
 from content.differences.release import advisories_between, component_differences, release_differences
-from content.differences.release_documents import DocumentNote, ReleaseDocuments, read_release_documents
+from content.differences.release_documents import DocumentNote, ReleaseDocuments, notes_lines, read_release_documents
 from manifests.documents import release as r
 from manifests.documents.contract import Keep, Signal, SignalSource, Values
 from manifests.documents.plan import Plan
@@ -23,12 +23,12 @@ from manifests.foreign.sbom import SbomComponent, read_sbom
 from manifests.trust.private_keys import generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError
+from manifests.words.errors import DamagedError, MalformedError
 from tests.faults.model import QuickDisk
 from tests.place import make_place
 from tests.printed import printed
 from tests.vendor import Vendor
-from verifier.approval.page import Page, as_page
+from verifier.approval.page import DigestParts, Page, Row, Section, Table, as_page, cell_parts
 from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
@@ -630,6 +630,7 @@ def hostile_side() -> ReleaseDocuments:
         components=components,
         advisories={HOSTILE: frozenset({"fixed"})},
         config=config,
+        release_notes=tuple(HOSTILE.splitlines()),
         notes=(
             DocumentNote("sbom", "unread", HOSTILE, HOSTILE, HOSTILE),
             DocumentNote("sbom", "read", HOSTILE, HOSTILE),
@@ -672,6 +673,31 @@ def test_the_page_needs_nothing_beside_it_and_can_be_read_by_a_machine() -> None
     assert {attrs.get("scope") for tag, attrs in tags if tag == "th"} == {"col", "row"}
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
+
+
+def test_release_notes_are_text_and_capped() -> None:
+    lines = notes_lines(b"# New\r\n\n* a\tb\n\n\n")
+    assert lines == ("# New", "", "* a b")
+    long = notes_lines(("x" * 1000 + "\n" + "y\n" * 300).encode())
+    assert long[0] == "x" * 500 + " …"
+    assert (len(long), long[-1]) == (201, "… and 101 more lines")
+    with pytest.raises(MalformedError, match=r"U\+001B"):
+        notes_lines(b"\x1b[2Jagreed: yes\n")
+    found = replace(side(Vendor()), release_notes=("agreed: yes", "<b>bold</b>"))
+    _, text, page = papers(matter(None, found))
+    assert "release notes of 1.0.0, in the vendor's words\n  | agreed: yes\n  | <b>bold</b>\n" in text
+    assert "| &lt;b&gt;bold&lt;/b&gt;" in page
+
+
+def test_digests_on_both_sides_are_marked_where_they_differ() -> None:
+    digests = ["sha256:" + "a" * 64, "sha256:" + "a" * 30 + "bc" + "a" * 32]
+    row = Row(("image", f"digest {digests[0]}; to x", f"digest {digests[1]}; to x"), "changed")
+    assert cell_parts(row, 1) == ("digest ", DigestParts("sha256:" + "a" * 30, "aa", "a" * 32), "; to x")
+    assert cell_parts(row, 2) == ("digest ", DigestParts("sha256:" + "a" * 30, "bc", "a" * 32), "; to x")
+    assert cell_parts(replace(row, mark="added"), 2)[1] == DigestParts(digests[1])
+    page = as_page(Page("x", (Section("images", table=Table(("image", "before", "after"), (row,))),)))
+    assert f"<code>sha256:{'a' * 30}<mark>bc</mark>{'a' * 32}</code>" in page
+    assert plain(page).count(digests[0]) == plain(page).count(digests[1]) == 1
 
 
 # --- at the site ----------------------------------------------------------------------------------------------------

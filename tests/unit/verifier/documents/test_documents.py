@@ -134,7 +134,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world.write("enrolment", enrolment_path(site).read_bytes())
     world.write("report", report_path(site, 1).read_bytes())
     desk = folder / "desk"
-    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _, __: {})
     world.files["request"] = desk / "request.json"
     world.files["answer"] = sign_answer(open_request(desk), place.people["ops-1"], "approve", "after lunch", None)[1]
     place.approve("r-1.1.0")
@@ -295,7 +295,7 @@ def test_an_enrolment_vouches_for_its_own_site_alone(world: World, tmp_path: Pat
 def test_an_answer_by_somebody_the_policy_does_not_know(world: World, tmp_path: Path) -> None:
     site = world.place.open()
     desk = tmp_path / "desk"
-    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _: {})
+    write_request(site, approvable_of(site, ("r-1.1.0",)), ("r-1.1.0",), desk, load_driver, lambda _, __: {})
     raw = sign_answer(open_request(desk), world.place.people["ops-1"], "approve", None, None)[1].read_bytes()
     stranger = make_place(tmp_path / "else", ONE, disk=QuickDisk(), reserve="4KiB")
     (tmp_path / "x.json").write_bytes(raw)

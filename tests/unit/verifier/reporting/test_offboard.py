@@ -462,7 +462,7 @@ def test_a_way_back_may_still_be_agreed_to_elsewhere(place: Place) -> None:
     desk = place.path.parent / "desk"
     site = place.open()
     write_request(
-        site, approvable_of(site, ("b-1",)), ("b-1",), desk, load_driver, lambda _: {"review.txt": b"to read\n"}
+        site, approvable_of(site, ("b-1",)), ("b-1",), desk, load_driver, lambda _, __: {"review.txt": b"to read\n"}
     )
     sign_answer(open_request(desk), place.people["ops-1"], "approve", None, None)
     with pytest.raises(WaitingError):
