@@ -22,6 +22,7 @@ from content.bundle.head import VERIFY_TXT, Head
 from content.bundle.head_writer import encode_head, sign_release
 from content.trust.head import VerifiedHead
 from manifests.authored.release_yaml import ReleaseFile
+from manifests.authored.release_yaml_checks import data_warnings
 from manifests.documents.release import Release
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import revoke, verify_revocations
@@ -95,6 +96,8 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
     keyids = check_signers(chain, request.signers, inputs.release.product, mark)
     check_authorisations(inputs.file, inputs.release, chain, mark, inputs.folder)
     findings = check_earlier(inputs, mark.epoch, tuple(head.release for head in request.after))
+    elsewhere = data_warnings(inputs.release, inputs.rollback)
+    findings += tuple(BuildFinding("data-elsewhere", f"{where}: {text}") for where, text in elsewhere)
 
     parts = Parts()
     roots = tuple(root.raw for root in request.chain.roots)

@@ -103,6 +103,26 @@ def _migration_problems(file: Handwritten, release: ReleaseFile, rollback: Rollb
         yield file.wrong("a migration is run twice", "$.install")
 
 
+def data_warnings(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[str, str]]:
+    """Yield where and what: data that the rollback document saves or changes, and that no service calls by that name.
+
+    A service keeps its data in the folder with the name of its step; a program gets the folder with the name of the
+    data that it saves or changes. Under another name it gets the folder above, and could save an empty one.
+    """
+    services = [step.step for step in release.install if step.keep_running is not None]
+    names = [("backup", backup.name) for backup in rollback.backup]
+    names += [("state", state.name) for state in rollback.state]
+    for kind, name in names if services else ():
+        if name not in services:
+            where = f"{release.rollback} $.{kind}"
+            yield (
+                where,
+                f"{kind} {name!r} is no data folder of a service; the services of this release keep their data "
+                f"under {', '.join(f'data/{service}' for service in services)}, and programs for {name!r} get "
+                "WAYBILL_DATA=data",
+            )
+
+
 def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
     for step in rollback.steps:
         for word, command in (("do", step.do), ("undo", step.undo), ("check", step.check)):

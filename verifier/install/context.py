@@ -9,6 +9,7 @@ from typing import Literal
 from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
+from manifests.words.units import show_size
 from verifier.change.data_return import read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import part_words
@@ -16,7 +17,14 @@ from verifier.change.recovery import RollbackScript, act_of_part
 from verifier.change.rollback_plan import unknown_steps
 from verifier.change.transaction import document_owner, script_of, target_of
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver
-from verifier.runtime.migrations import MigrationContext, check_migration_context, migration_context, run_part
+from verifier.runtime.migrations import (
+    MigrationContext,
+    check_migration_context,
+    data_folder,
+    migration_context,
+    run_part,
+    size_of_folder,
+)
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
@@ -133,7 +141,16 @@ class ActContext:
         """Do one part of the rollback document, with a program of the release that has the document."""
         act, name = act_of_part(part)
         self.notify(part_words(part))
-        self.run(act, lambda: self.runtime.programs.perform(self.site, self._document_owner, part), step=name)
+
+        def perform() -> BackupRecord | None:
+            backup = self.runtime.programs.perform(self.site, self._document_owner, part)
+            if backup is not None:
+                folder = data_folder(self.site.path, self._document_owner.release, (name,))
+                held = show_size(size_of_folder(folder))
+                self.notify(f"backup {name}: {show_size(backup.size)}; {folder.relative_to(self.site.path)} has {held}")
+            return backup
+
+        self.run(act, perform, step=name)
 
     def run_step(self, act: Act, step: DriverStep, method: Callable[[DriverPlan, DriverContext], None]) -> None:
         """Do one driver's part of an act."""

@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -115,7 +115,14 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
         disk.remove(part)
         try:
             with NewFile(disk, part) as file:
-                result = _run(context, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
+                result = _run(
+                    context,
+                    backup.make,
+                    backup.takes_seconds,
+                    data=(backup.name,),
+                    output_bytes=backup.at_most_bytes,
+                    sink=file,
+                )
                 _check_done(result, "backup", backup.name, backup.make)
                 if not result.size:
                     raise _failure("backup-empty", f"backup of {backup.name}", "wrote nothing", backup.make)
@@ -128,17 +135,38 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
     return BackupRecord(backup.name, result.digest, result.size)
 
 
-def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> None:
+def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
     with _backup_file(context.backups, made) as file:
-        _check_done(_run(context, command, backup.takes_seconds, stdin=file), act, backup.name, command)
+        result = _run(context, command, backup.takes_seconds, data=(backup.name,), stdin=file)
+        return _check_done(result, act, backup.name, command)
 
 
 def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
     """Run the step, then its check. Raises HostError when one fails or is ended; the step counts as half done."""
-    result = _check_done(_run(context, step.do, step.takes_seconds), "step", step.name, step.do)
+    result = _check_done(_run(context, step.do, step.takes_seconds, data=step.touches), "step", step.name, step.do)
     if step.check is not None:
-        _check_done(_run(context, step.check, step.takes_seconds), "check", step.name, step.check)
+        checked = _run(context, step.check, step.takes_seconds, data=step.touches)
+        _check_done(checked, "check", step.name, step.check)
     return result
+
+
+def data_folder(site: Path, release: Release, names: tuple[str, ...]) -> Path:
+    """Return what programs get as WAYBILL_DATA: the folder of the service that has the one name of ``names``.
+
+    For several names, or one that no service has, it is the folder above, which has the folders of all services.
+    """
+    services = {step.step for step in release.install if step.keep_running is not None}
+    return site / "data" / names[0] if len(names) == 1 and names[0] in services else site / "data"
+
+
+def size_of_folder(folder: Path) -> int:
+    """Return the bytes of all files below; links are not followed, and what cannot be read counts nothing."""
+    size = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                size += Path(path, name).lstat().st_size
+    return size
 
 
 def check_backup(folder: Path, made: BackupRecord) -> None:
@@ -167,7 +195,7 @@ def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
             apply_step(context, step)
         case Undo(step):
             assert step.undo is not None  # such a step is restored
-            _check_done(_run(context, step.undo, step.takes_seconds), "undo", step.name, step.undo)
+            _check_done(_run(context, step.undo, step.takes_seconds, data=step.touches), "undo", step.name, step.undo)
         case _:
             raise AssertionError(part)
     return None
@@ -185,13 +213,14 @@ def _run(
     command: Command,
     takes: int,
     *,
+    data: tuple[str, ...],
     stdin: BinaryIO | None = None,
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
 ) -> ProgramResult:
     program = program_of(context.release, command)
     seconds = PATIENCE * takes + GRACE_SECONDS
-    data = context.site / "data"
+    folder = data_folder(context.site, context.release, data)
     return run_program(
         ProgramRun(
             place_program(context.disk, context.blobs, context.folder, program, context.platform),
@@ -200,9 +229,9 @@ def _run(
             limits=ProgramLimits(seconds=seconds, memory_bytes=STEP_MEMORY, output_bytes=output_bytes),
             stdin=stdin,
             sink=TailBuffer(KEPT_OUTPUT) if sink is None else sink,
-            cwd=data if data.is_dir() else None,
+            cwd=folder if folder.is_dir() else None,
             environment={
-                "WAYBILL_DATA": str(data),
+                "WAYBILL_DATA": str(folder),
                 "WAYBILL_GENERATION": str(context.generation),
                 "WAYBILL_VERSION": context.release.version,
             },

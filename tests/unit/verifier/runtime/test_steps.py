@@ -8,6 +8,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_data
 from pathlib import Path
 
 import msgspec
@@ -31,10 +32,12 @@ from verifier.runtime.migrations import (
     MigrationContext,
     apply_step,
     check_migration_context,
+    data_folder,
     discard_backups,
     make_backup,
     migration_context,
     run_part,
+    size_of_folder,
 )
 from verifier.runtime.program_files import ProgramAccount, find_account, this_platform
 from verifier.runtime.sandbox import check_sandbox
@@ -664,9 +667,7 @@ class Lab:
         return {one.name: one.read_bytes() for one in folder.iterdir()} if folder.is_dir() else {}
 
     def with_disk(self, disk: Disk) -> MigrationContext:
-        from dataclasses import replace
-
-        return replace(self.ground, disk=disk)
+        return replace_data(self.ground, disk=disk)
 
 
 OLD = b"schema 6\n" + b"signature\n" * 1000
@@ -714,6 +715,32 @@ def lab(tmp_path: Path, account: ProgramAccount) -> Lab:
             if folder != Path("/"):
                 folder.chmod(folder.stat().st_mode | 0o011)
     return Lab(ground)
+
+
+def test_programs_get_the_data_folder_of_the_service_whose_data_they_name(lab: Lab) -> None:
+    release = release_with(
+        install=(
+            InstallStep(step="ledger", driver="files", files=("service",), keep_running=("./run",)),
+            InstallStep(step="pages", driver="files", files=("service",), keep_running=("./run",)),
+            InstallStep(step="images", driver="store", images=("api",)),
+        )
+    )
+    data = lab.ground.site / "data"
+    assert data_folder(lab.ground.site, release, ("ledger",)) == data / "ledger"
+    for names in (("ledger", "pages"), ("images",), ("database",), ()):
+        assert data_folder(lab.ground.site, release, names) == data
+
+
+def test_a_backup_reads_where_the_service_writes(lab: Lab, account: ProgramAccount) -> None:
+    """The program is told the folder of its service, and its working folder is that folder."""
+    script = b'#!/bin/sh\nset -e\n[ "$PWD" = "$WAYBILL_DATA" ]\ncat "$WAYBILL_DATA/db"\n'
+    put_blob(lab.ground.blobs, script)
+    service = InstallStep(step="app", driver="files", files=("service",), keep_running=("./run",))
+    release = msgspec.structs.replace(release_with(install=(service,)), programs=programs(script))
+    ground = replace_data(lab.ground, release=release)
+    made = make_backup(ground, msgspec.structs.replace(backup(), name="app"))
+    assert made == BackupRecord("app", digest_of(OLD), len(OLD))
+    assert size_of_folder(lab.app) == len(OLD)
 
 
 def test_the_whole_way_there_and_back(lab: Lab) -> None:
