@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -51,6 +51,7 @@ class MigrationContext:
         site: The site's folder.
         generation: Its release has the document; its programs undo it too.
         folder, backups: ``generations/<n>`` and ``backups/<n>`` of it.
+        data: Names of the data that the part saves or changes.
     """
 
     disk: Disk
@@ -63,6 +64,7 @@ class MigrationContext:
     config: bytes | None
     account: ProgramAccount
     platform: str
+    data: tuple[str, ...] = ()
     scratch: Path = SCRATCH
 
 
@@ -115,14 +117,8 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
         disk.remove(part)
         try:
             with NewFile(disk, part) as file:
-                result = _run(
-                    context,
-                    backup.make,
-                    backup.takes_seconds,
-                    data=(backup.name,),
-                    output_bytes=backup.at_most_bytes,
-                    sink=file,
-                )
+                about = replace(context, data=(backup.name,))
+                result = _run(about, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
                 _check_done(result, "backup", backup.name, backup.make)
                 if not result.size:
                     raise _failure("backup-empty", f"backup of {backup.name}", "wrote nothing", backup.make)
@@ -137,16 +133,16 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
 
 def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
     with _backup_file(context.backups, made) as file:
-        result = _run(context, command, backup.takes_seconds, data=(backup.name,), stdin=file)
+        result = _run(replace(context, data=(backup.name,)), command, backup.takes_seconds, stdin=file)
         return _check_done(result, act, backup.name, command)
 
 
 def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
     """Run the step, then its check. Raises HostError when one fails or is ended; the step counts as half done."""
-    result = _check_done(_run(context, step.do, step.takes_seconds, data=step.touches), "step", step.name, step.do)
+    about = replace(context, data=step.touches)
+    result = _check_done(_run(about, step.do, step.takes_seconds), "step", step.name, step.do)
     if step.check is not None:
-        checked = _run(context, step.check, step.takes_seconds, data=step.touches)
-        _check_done(checked, "check", step.name, step.check)
+        _check_done(_run(about, step.check, step.takes_seconds), "check", step.name, step.check)
     return result
 
 
@@ -195,7 +191,8 @@ def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
             apply_step(context, step)
         case Undo(step):
             assert step.undo is not None  # such a step is restored
-            _check_done(_run(context, step.undo, step.takes_seconds, data=step.touches), "undo", step.name, step.undo)
+            about = replace(context, data=step.touches)
+            _check_done(_run(about, step.undo, step.takes_seconds), "undo", step.name, step.undo)
         case _:
             raise AssertionError(part)
     return None
@@ -213,14 +210,13 @@ def _run(
     command: Command,
     takes: int,
     *,
-    data: tuple[str, ...],
     stdin: BinaryIO | None = None,
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
 ) -> ProgramResult:
     program = program_of(context.release, command)
     seconds = PATIENCE * takes + GRACE_SECONDS
-    folder = data_folder(context.site, context.release, data)
+    folder = data_folder(context.site, context.release, context.data)
     return run_program(
         ProgramRun(
             place_program(context.disk, context.blobs, context.folder, program, context.platform),
