@@ -9,7 +9,7 @@ from console.clock import utc_now
 from console.options import command, passphrase_option
 from console.result import Result
 from content.commands.open_key import open_keys
-from fleet.commands.options import check_keys, fleet_option, key_option, open_ledger, pin, root_option
+from fleet.commands.options import check_keys, fleet_option, key_option, open_ledger, root_option, trusting
 from fleet.outgoing.consign import (
     ConsignmentOrder,
     SignedConsignment,
@@ -83,8 +83,7 @@ def consign_command(
     """
     check_keys(keys)
     parsed = tuple(parse_request(text, number) for number, text in enumerate(requests, 1))
-    with open_ledger(place) as engine:
-        pin(engine, root)
+    with open_ledger(place) as engine, trusting(engine, root):
         # One consignment for a site, however often and by whatever end of its id it is named.
         rows = tuple({row.site: row for row in (find_site(engine, text) for text in sites)}.values())
         check_medium(medium, rows)

@@ -7,7 +7,7 @@ import click
 from console.clock import utc_now
 from console.options import command
 from console.result import Result
-from fleet.commands.options import fleet_option, open_ledger, pin, root_option
+from fleet.commands.options import fleet_option, named_roots, open_ledger, root_option, say_trusted
 from fleet.intake.result import import_attention, import_data, import_text
 from fleet.intake.scan import check_enrolment
 from fleet.outgoing.enrol import EnrolledSite, enroll
@@ -38,8 +38,10 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
 
     with open_ledger(place, create=True) as engine:
-        pin(engine, root)
-        enrolled = enroll(engine, signed, utc_now(), fingerprint=typed)
+        named = named_roots(root)
+        enrolled = enroll(engine, signed, utc_now(), fingerprint=typed, named=named)
+    if enrolled.named_new:
+        say_trusted(named[0])
     data = _as_data(enrolled, compared=typed is not None)
     text = _as_text(enrolled, compared=typed is not None)
     return Result(text, data, _renewal(enrolled) or import_attention(enrolled.retried))

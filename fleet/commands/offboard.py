@@ -16,8 +16,8 @@ from fleet.commands.options import (
     fleet_option,
     key_option,
     open_ledger,
-    pin,
     root_option,
+    trusting,
     usual_key,
 )
 from fleet.outgoing.consign import signing_root
@@ -86,8 +86,8 @@ def offboard_command(
         row = find_site(engine, site)
         purged = purge(engine, row, utc_now()) if purging else None
         if closing:
-            pin(engine, root)
-            state = close_site(engine, row, request, signing_root(engine), open_keys(keys, passphrase_fd))
+            with trusting(engine, root):
+                state = close_site(engine, row, request, signing_root(engine), open_keys(keys, passphrase_fd))
         else:
             # A closed site and a purge change nothing more.
             known = offboarding_state(engine, row) if purging or row.closed_at is not None else None

@@ -14,9 +14,11 @@ from console.clock import utc_now
 from console.options import typed_command
 from console.output import say
 from fleet.ledger.opening import database_error, find_fleet, open_fleet
-from fleet.outgoing.enrol import pin_root
-from manifests.trust.root import read_root
-from manifests.words.errors import UsageError
+from fleet.outgoing.enrol import pin_roots, restore_roots, root_rows
+from manifests.trust.keys import read_capped
+from manifests.trust.root import MAX_ROOT, Pin, SignedRoot, parse_root, read_root, verify_chain
+from manifests.words.digest import digest_of
+from manifests.words.errors import UsageError, WaybillError
 from manifests.words.fingerprint import as_groups
 
 fleet_option = click.option(
@@ -26,7 +28,7 @@ root_option = click.option(
     "--root",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Root document of the vendor to trust from now on. Default: those of the ledger.",
+    help="Root document of the vendor to trust from now on; those before it may lie beside it. Default: none new.",
 )
 key_option = click.option(
     "--key",
@@ -53,12 +55,56 @@ def open_ledger(place: str | None, *, create: bool = False) -> Iterator[Engine]:
 
 def pin(engine: Engine, root: Path | None) -> None:
     """Trust the root document of ``--root``, if given, and print that."""
-    if root is None:
-        return
-    signed = read_root(root)
-    if pin_root(engine, signed, utc_now()):
-        say(f"root {signed.root.version} of {signed.root.vendor} is trusted from now on")
-        say(f"  {as_groups(signed.fingerprint)}")
+    named = named_roots(root)
+    with engine.begin() as connection:
+        added = pin_roots(connection, named, utc_now())
+    if added:
+        say_trusted(named[0])
+
+
+@contextmanager
+def trusting(engine: Engine, root: Path | None) -> Iterator[None]:
+    """Trust the root document of ``--root`` for the block; if the block fails, the ledger trusts what it did before."""
+    named = named_roots(root)
+    with engine.begin() as connection:
+        before = root_rows(connection, named)
+        added = pin_roots(connection, named, utc_now())
+    try:
+        yield
+    except WaybillError:
+        with engine.begin() as connection:
+            restore_roots(connection, named, before)
+        raise
+    if added:
+        say_trusted(named[0])
+
+
+def say_trusted(root: SignedRoot) -> None:
+    say(f"root {root.root.version} of {root.root.vendor} is trusted from now on")
+    say(f"  {as_groups(root.fingerprint)}")
+
+
+def named_roots(path: Path | None) -> tuple[SignedRoot, ...]:
+    """The root document of ``--root``, then those before it that lie in its folder, newest first.
+
+    An older file counts only if its digest is the one that its successor names (F-6.12).
+
+    Raises:
+        UntrustedError: They are no chain that ends in the root document that was named.
+    """
+    if path is None:
+        return ()
+    named = [read_root(path)]
+    while named[-1].root.previous is not None:
+        older = path.with_name(f"{named[-1].root.version - 1}.root.json")
+        data = read_capped(older, MAX_ROOT) if older.is_file() else b""
+        if digest_of(data) != named[-1].root.previous:
+            break
+        named.append(parse_root(data, str(older)))
+    if len(named) > 1:
+        newest = Pin(version=named[0].root.version, digest=named[0].fingerprint)
+        verify_chain(tuple(root.raw for root in reversed(named)), newest)
+    return tuple(named)
 
 
 def check_keys(keys: tuple[str, ...]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from fleet.intake.intake import import_quarantined
 from fleet.intake.reporting_keys import first_policy_of
@@ -14,6 +14,9 @@ from manifests.documents.enrolment import SignedEnrolment
 from manifests.trust.root import SignedRoot
 from manifests.words.errors import RefusedError, UntrustedError
 from manifests.words.text import short_digest
+
+# Vendor if known, whether it is for practice, whether a person trusts it.
+_RootContent = tuple[str | None, bool, bool]
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class EnrolledSite:
         retried: What became of quarantined files that name the site's key.
         renews: Key id of the key that it replaces once a person accepts that; else None.
         other_policy: The site's first policy by an earlier enrolment, if this one names another.
+        named_new: The root that a person named is trusted from now on.
     """
 
     signed: SignedEnrolment
@@ -34,13 +38,22 @@ class EnrolledSite:
     retried: ImportResult
     renews: str | None = None
     other_policy: str | None = None
+    named_new: bool = False
 
 
-def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprint: str | None) -> EnrolledSite:
+def enroll(
+    engine: Engine,
+    signed: SignedEnrolment,
+    now: datetime,
+    *,
+    fingerprint: str | None,
+    named: tuple[SignedRoot, ...] = (),
+) -> EnrolledSite:
     """Enrol the site; the same file a second time changes nothing but ``compared``.
 
     Args:
         fingerprint: What the customer read out through another channel; None if nobody compared.
+        named: Root documents to trust, as for ``pin_roots``. When the enrolment is refused they are not trusted.
 
     Raises:
         UntrustedError: The enrolment's key has another fingerprint.
@@ -55,11 +68,12 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
             finding="fingerprint-differs",
         )
     with engine.begin() as connection:
+        named_new = pin_roots(connection, named, now)
         if connection.execute(select(enrolments.c.id).where(enrolments.c.digest == signed.digest)).first():
             if fingerprint is not None:
                 here = enrolments.c.digest == signed.digest
                 connection.execute(update(enrolments).where(here).values(compared=True))
-            return EnrolledSite(signed=signed, new=False, pinned=False, retried=ImportResult())
+            return EnrolledSite(signed=signed, new=False, pinned=False, retried=ImportResult(), named_new=named_new)
         site_id = _check_new(connection, signed)
         pinned = _check_root(connection, signed, now)
         former = other_policy = None
@@ -71,20 +85,56 @@ def enroll(engine: Engine, signed: SignedEnrolment, now: datetime, *, fingerprin
         _add(connection, signed, now, site_id=site_id, compared=fingerprint is not None)
     retried = import_quarantined(engine, quarantine.c.keyid == key.keyid, now)
     return EnrolledSite(
-        signed=signed, new=True, pinned=pinned, retried=retried, renews=former, other_policy=other_policy
+        signed=signed,
+        new=True,
+        pinned=pinned,
+        retried=retried,
+        renews=former,
+        other_policy=other_policy,
+        named_new=named_new,
     )
 
 
 def pin_root(engine: Engine, root: SignedRoot, now: datetime) -> bool:
     """Trust a root document that a person named; return False if it was pinned already."""
     with engine.begin() as connection:
+        return pin_roots(connection, (root,), now)
+
+
+def pin_roots(connection: Connection, named: tuple[SignedRoot, ...], now: datetime) -> bool:
+    """Trust the first of ``named``; return whether it was not pinned before.
+
+    The others are the versions before it, newest first, each the very file that its successor names. They are known
+    from now on, as those of a bundle's chain are, and not pinned.
+    """
+    added = False
+    for i, root in enumerate(named):
         here = roots.c.digest == root.fingerprint
-        pinned = connection.execute(select(roots.c.pinned).where(here)).scalar()
-        if pinned is None:
-            _add_root(connection, root.fingerprint, root.root.version, root.root.vendor, root.root.practice, now)
-        values = {"vendor": root.root.vendor, "practice": root.root.practice, "pinned": True, "raw": root.raw}
-        connection.execute(update(roots).where(here).values(values))
-        return not pinned
+        row = connection.execute(select(roots.c.pinned, roots.c.raw).where(here)).first()
+        if row is None:
+            content = (root.root.vendor, root.root.practice, i == 0)
+            _add_root(connection, root.fingerprint, root.root.version, content, now)
+        values = {"vendor": root.root.vendor, "practice": root.root.practice, "raw": root.raw}
+        if i == 0:
+            added = row is None or not row.pinned
+            connection.execute(update(roots).where(here).values(**values, pinned=True))
+        elif row is None or row.raw is None:
+            connection.execute(update(roots).where(here).values(values))
+    return added
+
+
+def root_rows(connection: Connection, named: tuple[SignedRoot, ...]) -> dict[str, dict[str, object]]:
+    """Return what the ledger has of these root documents, by digest, for ``restore_roots``."""
+    query = select(roots).where(roots.c.digest.in_([root.fingerprint for root in named]))
+    return {row.digest: dict(row._mapping) for row in connection.execute(query)}
+
+
+def restore_roots(connection: Connection, named: tuple[SignedRoot, ...], before: dict[str, dict[str, object]]) -> None:
+    """Undo ``pin_roots``: the rows of ``named`` are as they were ``before``."""
+    for root in named:
+        here = roots.c.digest == root.fingerprint
+        values = before.get(root.fingerprint)
+        connection.execute(delete(roots).where(here) if values is None else update(roots).where(here).values(values))
 
 
 def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:
@@ -121,7 +171,7 @@ def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) 
     enrolment = signed.enrolment
     known = {row.digest: row for row in connection.execute(select(roots))}
     if not known:
-        _add_root(connection, enrolment.root.digest, enrolment.root.version, None, enrolment.practice, now)
+        _add_root(connection, enrolment.root.digest, enrolment.root.version, (None, enrolment.practice, True), now)
         return True
     root = known.get(enrolment.root.digest)
     if root is None or root.version != enrolment.root.version:
@@ -129,7 +179,8 @@ def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) 
             f"the site trusts root {enrolment.root.version} ({short_digest(enrolment.root.digest)}), "
             "which is not in the ledger",
             where=enrolment.site,
-            remedy="import a bundle that carries that root, or name the vendor's root with --root ROOT.json",
+            remedy="import a bundle, which carries all roots, or name the newest root document in a folder that has "
+            "those before it: --root trust/N.root.json",
             finding="root-unknown",
         )
     if root.practice and not enrolment.practice:
@@ -142,12 +193,11 @@ def _check_root(connection: Connection, signed: SignedEnrolment, now: datetime) 
     return False
 
 
-def _add_root(
-    connection: Connection, digest: str, version: int, vendor: str | None, practice: bool, now: datetime
-) -> None:
+def _add_root(connection: Connection, digest: str, version: int, content: _RootContent, now: datetime) -> None:
+    vendor, practice, pinned = content
     connection.execute(
         insert(roots).values(
-            digest=digest, version=version, vendor=vendor, practice=practice, pinned=True, added_at=now
+            digest=digest, version=version, vendor=vendor, practice=practice, pinned=pinned, added_at=now
         )
     )
 

@@ -6,15 +6,20 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import func, select
 
 from fleet.commands.group import fleet_group
+from fleet.commands.options import open_ledger
+from fleet.ledger.tables import roots
 from manifests.documents import report as r
 from manifests.documents.enrolment import verify_enrolment
+from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, next_root
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)
+SITE = "northern-grid/small/production/east"
 
 
 def run(folder: Path, *words: str, code: int = 0) -> Result:
@@ -86,6 +91,63 @@ def test_a_root_that_a_person_names(tmp_path: Path, site: Reporter) -> None:
     )
     assert "root 1 of small-works is trusted from now on" in out.stderr
     assert "taken from this enrolment" not in out.stdout
+
+
+def trust_folder(tmp_path: Path, *files: bytes) -> Path:
+    folder = tmp_path / "trust"
+    folder.mkdir(exist_ok=True)
+    for i, data in enumerate(files, 1):
+        (folder / f"{i}.root.json").write_bytes(data)
+    return folder
+
+
+def test_a_site_that_trusts_an_older_root_of_the_chain(tmp_path: Path, site: Reporter) -> None:
+    folder = trust_folder(tmp_path, FIRST.root_file(), SECOND_ROOT_FILE, THIRD_ROOT_FILE)
+    fleet, file = tmp_path / "fleet", tmp_path / "old.json"
+    file.write_bytes(Reporter(root=FIRST.pin()).enrolment)
+    out = run(fleet, "enroll", str(file), "--root", str(folder / "3.root.json"))
+    assert "root 3 of small-works is trusted from now on" in out.stderr
+    assert "taken from this enrolment" not in out.stdout
+    # A file of another content under the name of an older one is not taken.
+    other = trust_folder(tmp_path, FIRST.root_file() + b" ")
+    error = asked(tmp_path / "other", "enroll", str(file), "--root", str(other / "3.root.json"), code=5)["error"]
+    assert error["finding"] == "root-unknown"
+    assert "--root trust/N.root.json" in error["hint"]
+
+
+def test_older_roots_that_are_no_chain_are_refused(tmp_path: Path, site: Reporter) -> None:
+    stranger = next_root(FIRST.root_file(), signers=(NEW_ROOT,))
+    folder = trust_folder(tmp_path, FIRST.root_file(), stranger)
+    words = ("enroll", str(tmp_path / "east.enrolment.json"), "--root", str(folder / "2.root.json"))
+    assert asked(tmp_path / "fleet", *words)["ok"]
+    folder = trust_folder(tmp_path, FIRST.root_file(), next_root(FIRST.root_file(), vendor="other-works"))
+    assert asked(tmp_path / "other", *words, code=4)["error"]["finding"] == "root-chain"
+
+
+def test_a_failed_command_leaves_nothing_believed(tmp_path: Path, site: Reporter) -> None:
+    folder = trust_folder(tmp_path, FIRST.root_file(), SECOND_ROOT_FILE)
+    root = ("--root", str(folder / "2.root.json"))
+    fleet = enrol(tmp_path, Reporter(root=ONE.pin()))
+    (tmp_path / "north.json").write_bytes(Reporter(site="northern-grid/small/production/north").enrolment)
+    for words in (
+        ("enroll", str(tmp_path / "north.json"), *root),
+        (
+            "consign",
+            "northern-grid/small/production/east",
+            "-o",
+            str(tmp_path),
+            "--key",
+            str(tmp_path / "no.key"),
+            *root,
+        ),
+    ):
+        out = CliRunner().invoke(fleet_group, [*words, "--fleet", str(fleet)])
+        assert out.exit_code != 0
+        assert "is trusted from now on" not in out.stderr
+        with open_ledger(str(fleet)) as engine, engine.begin() as connection:
+            pinned = connection.execute(select(roots.c.version).where(roots.c.pinned)).scalars().all()
+            assert pinned == [1], words
+            assert connection.execute(select(func.count()).select_from(roots)).scalar() == 1
 
 
 def loop(tmp_path: Path, site: Reporter) -> Path:
