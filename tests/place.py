@@ -1,5 +1,6 @@
 """A site in a temporary folder: real files, real keys, real bundles; only clock and boot are made up."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from verifier.install.result import InstallResult
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.intake.bundles import ReceivedBundle, receive_bundle
 from verifier.intake.enrolment import EnrollRequest, SiteNames, enroll, read_offer
+from verifier.intake.enrolment_files import NewPerson
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.site.disk import Disk
@@ -183,8 +185,8 @@ def make_place(
     people = {"ops-1": generate_key()}
     pubs = {}
     for name, signer in people.items():
-        pubs[name] = folder / f"{name}.pub"
-        pubs[name].write_text(signer.public.pem)
+        pubs[name] = NewPerson(folder / f"{name}.pub")
+        pubs[name].key.write_text(signer.public.pem)
     bundle = vendor.write(folder / "offer.tar")
     place = Place(path=folder / "site", disk=disk or Disk(), people=people)
     offer = read_offer(bundle, vendor.pin().digest, None)
@@ -193,5 +195,7 @@ def make_place(
     enroll(request, Disk(), host)
     yaml = place.path / "site.yaml"
     text = yaml.read_text().replace("reserve: 16MiB", f"reserve: {reserve}")
-    yaml.write_text(text.replace("endpoints: {}", ENDPOINTS))
+    # The tests' programs are not run in earnest, and need no account.
+    text = re.sub(r"(?m)^  program: .*\n", "", text)
+    yaml.write_text(re.sub(r"(?m)^endpoints: \{[^}]*\}", ENDPOINTS, text))
     return place

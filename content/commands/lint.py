@@ -21,7 +21,7 @@ from manifests.authored.registries_yaml import RegistriesFile, registries_proble
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
 from manifests.authored.release_yaml_checks import data_warnings, reference_problems, release_problems
 from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
-from manifests.authored.site_yaml import SiteFile, site_problems
+from manifests.authored.site_yaml import SiteFile, site_problems, without_placeholders
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
@@ -221,6 +221,12 @@ def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
             yield error
 
 
+def _site(file: Handwritten) -> Iterator[WaybillError]:
+    filled, unfilled = without_placeholders(file)
+    yield from (placeholder.error for placeholder in unfilled)
+    yield from site_problems(filled, filled.to(SiteFile))
+
+
 def _compiled(_: object) -> Iterator[WaybillError]:
     """A document that compiles has no problems; one that does not has raised its first."""
     return iter(())
@@ -240,7 +246,7 @@ _MARKS = (
 _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
     "release": _release,
     "trust": _trust,
-    "site": lambda file, _: iter(site_problems(file, file.to(SiteFile))),
+    "site": lambda file, _: _site(file),
     "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
     "contract": lambda file, _: _compiled(compile_contract(file)),
     "rollback": lambda file, _: _compiled(compile_rollback(file)),

@@ -1,16 +1,19 @@
 """The values of ``site.yaml``, and their checks."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.handwritten import Handwritten, PathText
+from manifests.authored.handwritten import Handwritten, PathText, Plain
 from manifests.words.canonical import Document
 from manifests.words.digest import Count, Name, Repository, SiteId, Text, Word
 from manifests.words.errors import MalformedError
 from manifests.words.units import parse_duration, parse_size
 
+# What a person has to replace; `enroll` writes it for what a release needs.
+FILL_IN = "FILL-IN"
 Secret = Annotated[str, Meta(max_length=1024, pattern=r"\Afile:[^\x00-\x1f\x7f]+\Z")]
 AbsolutePath = Annotated[str, Meta(max_length=512, pattern="\\A/[^\x00-\x1f]*\\Z")]
 HostPort = Annotated[
@@ -174,6 +177,39 @@ class SiteFile(Document, frozen=True, kw_only=True):
     report: ReportFile = ReportFile(every="30d")
     keep: KeepFile = KeepFile()
     backups: PathText = "backups"
+
+
+@dataclass(frozen=True)
+class Unfilled:
+    """A key of ``site.yaml`` whose value is still the placeholder; ``path`` as in ``$.endpoints.api``."""
+
+    path: str
+    error: MalformedError
+
+
+def without_placeholders(file: Handwritten) -> tuple[Handwritten, tuple[Unfilled, ...]]:
+    """Return the file without its placeholders, and these. Settings of a driver with a placeholder go as a whole."""
+    unfilled: list[Unfilled] = []
+
+    def cleaned(value: Plain, path: str) -> Plain:
+        if not isinstance(value, dict):
+            return value
+        kept: dict[str, Plain] = {}
+        for key, below in value.items():
+            count = len(unfilled)
+            if below == FILL_IN:
+                problem = f"{path}.{key} is not filled in: {FILL_IN}"
+                error = file.wrong(
+                    problem, f"{path}.{key}", f"replace {FILL_IN} in site.yaml by the value of this site"
+                )
+                unfilled.append(Unfilled(f"{path}.{key}", error))
+                continue
+            within = cleaned(below, f"{path}.{key}")
+            if not (path == "$.drivers" and len(unfilled) > count):
+                kept[key] = within
+        return kept
+
+    return replace(file, plain=cleaned(file.plain, "$")), tuple(unfilled)
 
 
 def site_problems(file: Handwritten, site: SiteFile) -> Iterator[MalformedError]:

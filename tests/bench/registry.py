@@ -81,7 +81,7 @@ class RegistryBench:
         _waybill("enroll", self._bundle, "--fingerprint", digest_of(encode_root(root)), *names, *people, *site)
         yaml = self._approved / "site.yaml"
         drivers = f"  store: {{}}\n  registry: {{endpoint: '{self._registry.host}', plain_http: true}}\n"
-        text = yaml.read_text().replace("  store: {}\n", drivers).replace("config: {}", "config: {port: 18473}")
+        text = yaml.read_text().replace("  store: {}\n", drivers).replace("port: FILL-IN", "port: 18473")
         yaml.write_text(text)
         _waybill("receive", self._bundle, *site)
         approved = _waybill("approve", "r-0.1.0", "--key", key, *site)

@@ -40,8 +40,8 @@ def site(tmp_path: Path) -> Path:
     text = (site / "site.yaml").read_text()
     port = free_port()
     text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
-    text = text.replace("endpoints: {}", f'endpoints: {{api: "http://127.0.0.1:{port}"}}')
-    (site / "site.yaml").write_text(text.replace("config: {}", f"config: {{port: {port}}}"))
+    text = text.replace("api: FILL-IN", f'api: "http://127.0.0.1:{port}"')
+    (site / "site.yaml").write_text(text.replace("port: FILL-IN", f"port: {port}"))
     ok(waybill("receive", medium, "--site", site))
     return site
 

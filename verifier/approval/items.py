@@ -52,8 +52,10 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
 
 
 def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
-    """Raise RefusedError when this site lacks a driver that the item needs."""
+    """Raise when ``site.yaml`` has placeholders, or this site lacks a driver that the item needs."""
     for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
+        if change.unfilled:
+            raise change.unfilled[0].error
         driver_steps(site, change.installed, load)
 
 

@@ -205,6 +205,8 @@ def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
     if running is None:
         return None
     proposal, release = read_site_yaml(site.path), read_installed(site, running).release
+    if proposal.unfilled:
+        raise proposal.unfilled[0].error
     config = validate_config(proposal, read_schema(site, release), schema_name(release))
     digest = None if config is None else digest_of(config)
     same = digest == running.config and digest_of(proposal.settings) == running.settings

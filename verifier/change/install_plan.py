@@ -139,6 +139,8 @@ def config_change(site: Site, now: datetime) -> Change:
     if (error := refusal(findings)) is not None:
         raise error
     proposal = read_site_yaml(site.path)
+    if proposal.unfilled:
+        raise proposal.unfilled[0].error
     check_identity(proposal, site.state, running.channel)
     change = _install(site, _PlannedInstall(CONFIG, head, proposal, _base(site, None), "", findings))
     return replace(change, proposers=(proposer_of(site, CONFIG, proposal.digest, SITE_YAML),))
@@ -176,7 +178,13 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
     _check_documents_held(site, release, wanted.item)
     contract = read_contract(site, release)
     rollback = read_rollback(site, release)
-    config = validate_config(wanted.proposal, read_schema(site, release), schema_name(release))
+    try:
+        config = validate_config(wanted.proposal, read_schema(site, release), schema_name(release))
+    except RefusedError:
+        # A configuration with placeholders does not fit yet; the release is shown all the same, and not approved.
+        if not wanted.proposal.unfilled:
+            raise
+        config = None
     before = base.before
     more = () if before is None or before.file is None else lets_more_leave(before.file, wanted.proposal.site, contract)
     config_digest = None if config is None else digest_of(config)
@@ -207,6 +215,7 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
         rollback=rollback,
         source=wanted.source,
         findings=wanted.findings,
+        unfilled=wanted.proposal.unfilled,
         more_leaves=more,
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
@@ -16,7 +17,7 @@ from manifests.words.units import show_count
 from verifier.change.driver_steps import DriverStep, LoadDriver, UnavailableDriver, plan_steps
 from verifier.change.space import required_space
 from verifier.change.values import Change
-from verifier.runtime.setup import FILL_IN, SetupFinding, look
+from verifier.runtime.setup import SetupFinding, look
 from verifier.site.folder import Site, check_space
 from verifier.site.generations import Installed
 
@@ -43,7 +44,10 @@ def check_site(
     looked_at: set[tuple[object, ...]] = set()
     for i, hop in enumerate(hops):
         steps = plan_steps(site, hop.installed, load)
+        findings += [SetupFinding("failed", unfilled.error) for unfilled in hop.unfilled]
         for step in steps:
+            if _is_unfilled(hop, f"drivers.{step.plan.step.driver}"):
+                continue
             if isinstance(step.driver, UnavailableDriver):
                 findings.append(_unavailable(step.plan.step.driver, step.driver.error))
             elif (step.driver.name, step.plan.step) not in looked_at:
@@ -108,6 +112,11 @@ def _scalar(value: object) -> str:
     return "{}" if isinstance(value, Mapping) else str(value)
 
 
+def _is_unfilled(hop: Change, key: str) -> bool:
+    """Return whether the key, or one below it, is a placeholder, which is a finding of its own."""
+    return any(f"{unfilled.path}.".startswith(f"$.{key}.") for unfilled in hop.unfilled)
+
+
 def _unavailable(driver: str, error: WaybillError) -> SetupFinding:
     # A driver that this verifier does not have cannot be added to site.yaml.
     absent = error.finding == "driver-missing" and isinstance(error, RefusedError)
@@ -127,7 +136,7 @@ def _endpoints(hop: Change) -> Iterator[SetupFinding]:
     known = hop.installed.settings.endpoints
     for probe in hop.release.probes:
         endpoint = _endpoint_of(probe)
-        if endpoint is None:
+        if endpoint is None or _is_unfilled(hop, f"endpoints.{endpoint}"):
             continue
         address = known.get(endpoint)
         if address is None:
@@ -139,7 +148,7 @@ def _endpoints(hop: Change) -> Iterator[SetupFinding]:
             yield SetupFinding("failed", RefusedError(problem, where=where, remedy=remedy, finding="endpoint-kind"))
     for signal in hop.contract.signals if hop.contract else ():
         for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
-            if name is not None and name not in known:
+            if name is not None and name not in known and not _is_unfilled(hop, f"endpoints.{name}"):
                 finding = _endpoint_missing(name, f"the signal {signal.name!r} of the contract is read from")
                 yield replace(finding, level="warned")
 
@@ -162,7 +171,8 @@ def _endpoint_missing(name: str, why: str) -> SetupFinding:
 
 def _programs(site: Site, hop: Change, check_programs: CheckPrograms | None) -> tuple[SetupFinding, ...]:
     document = hop.rollback
-    if check_programs is None or document is None or not hop.planned.document:
+    unfilled = _is_unfilled(hop, "drivers.program")
+    if check_programs is None or document is None or not hop.planned.document or unfilled:
         return ()
     add = {"drivers": {"program": {"user": FILL_IN}}} if hop.installed.settings.drivers.program is None else {}
     return _as_this_account(site, look(lambda: check_programs(site, hop.installed, document), add))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from content.trust.head import VerifiedHead
+from manifests.authored.site_yaml import Unfilled
 from manifests.documents.authorisation import SignedAuthorisation
 from manifests.documents.contract import Contract
 from manifests.documents.plan import Plan
@@ -30,6 +31,7 @@ class Change:
         source: Path of the bundle when it was received; empty without a bundle.
         more_leaves: Telemetry that leaves under the new settings and did not before, one line each.
         authorised: For a rollback below the floor, the vendor's authorisation.
+        unfilled: Placeholders of ``site.yaml``. A change with one can be shown, and neither approved nor installed.
     """
 
     item: str
@@ -45,6 +47,7 @@ class Change:
     findings: tuple[Finding, ...] = ()
     more_leaves: tuple[str, ...] = ()
     authorised: SignedAuthorisation | None = None
+    unfilled: tuple[Unfilled, ...] = ()
 
     @property
     def severities(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
 from verifier.site.host import this_host
 from verifier.site.journal.chain import one_line
+from verifier.site.proposals import read_site_yaml
 from verifier.site.vendor_access import check_served
 
 
@@ -64,8 +65,8 @@ class EnrollOptions:
 @click.option("--product", metavar="NAME", help="Product name, as the vendor writes it.")
 @click.option("--environment", metavar="NAME", help="Environment name, for example `production`.")
 @click.option("--name", metavar="NAME", help="Site name, for example `east`.")
-@click.option("--person", "people", multiple=True, metavar="NAME=FILE",
-              help="Person who may approve, and the file of the public key. Repeatable.")  # fmt: skip
+@click.option("--person", "people", multiple=True, metavar="[ROLE:]NAME=FILE",
+              help="Person who may approve, and the file of the public key. Role: operator. Repeatable.")  # fmt: skip
 @click.option("--channel", metavar="NAME", help="Release channel. Default: the channel of MEDIUM's release.")
 @click.option("--practice", is_flag=True, help="Trust a practice root, for testing only.")
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
@@ -82,6 +83,10 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
 
     The fingerprint comes from the vendor's paper, never from the medium. MEDIUM, all four names and at least one person
     are required. Without --site and WAYBILL_SITE the folder is NAME, in the current folder.
+
+    With a bundle, site.yaml names what its release needs, with the placeholder FILL-IN for each value that only this
+    site knows. A release is shown by `review` while placeholders are left, and neither approved nor installed. In the
+    first policy each change needs one approval of every role that --person names.
 
     --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
     the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
@@ -130,7 +135,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         every=given.every or MONTHLY,
     )
     enroll(request, Disk(), this_host())
-    return _enrolled(request.target)
+    return _enrolled(request)
 
 
 def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
@@ -208,11 +213,32 @@ def _key_changed(site: str, changed: NewKey, report: Path) -> Result:
     return Result("\n".join(lines), data)
 
 
-def _enrolled(path: Path) -> Result:
+def _left_to_do(request: EnrollRequest) -> list[str]:
+    """Return what the operator still has to do before the first install, in order."""
+    path, release = request.target, request.offer.release
+    placeholders = read_site_yaml(path).unfilled
+    tasks = [f"{path / 'site.yaml'}: fill in {placeholder.path.removeprefix('$.')}" for placeholder in placeholders]
+    if not placeholders:
+        tasks.append(f"{path / 'site.yaml'}: look through the settings")
+    roles = dict.fromkeys(person.role for person in request.people.values())
+    tasks.append(
+        f"{path / 'policy.yaml'}: each change needs 1 {' and 1 '.join(roles)}; add people and rules before the first "
+        "approval"
+    )
+    tasks.append("carry the enrolment to support, and read the fingerprint to them")
+    receive = "waybill receive MEDIUM"
+    if release is not None:
+        receive += f", then waybill check r-{release.version}"
+    return [*tasks, receive]
+
+
+def _enrolled(request: EnrollRequest) -> Result:
+    path = request.target
     enrolment = path / "outbox" / "enrolment.json"
     signed = verify_enrolment(read_capped(enrolment, 64 << 10))
     about = signed.enrolment
     practice = " (practice)" if about.practice else ""
+    left = _left_to_do(request)
     lines = [
         f"enrolled {about.site}{practice}",
         f"  folder       {path}",
@@ -221,7 +247,8 @@ def _enrolled(path: Path) -> Result:
         f"  fingerprint  {signed.groups}",
         f"               {signed.words}",
         "read the fingerprint to support by telephone, not by the medium that carries the file",
-        f"next: edit {path / 'site.yaml'}, then waybill receive MEDIUM",
+        "left to do:",
+        *(f"  {number}. {task}" for number, task in enumerate(left, 1)),
     ]
     data = {
         "site": about.site,
@@ -231,5 +258,6 @@ def _enrolled(path: Path) -> Result:
         "fingerprint": signed.groups,
         "words": signed.words,
         "practice": about.practice,
+        "left": left,
     }
     return Result("\n".join(lines), data)

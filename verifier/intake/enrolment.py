@@ -10,7 +10,7 @@ from content.trust.head import verify_head
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.enrolment import Enrolment, sign_enrolment
-from manifests.documents.policy import KINDS, Policy
+from manifests.documents.policy import Policy
 from manifests.trust.keys import PublicKey, read_capped, read_public
 from manifests.trust.private_keys import encode_private, generate_key
 from manifests.trust.root import MAX_ROOT, Chain, Mark, Pin, Root, check_vendor_product, parse_root, verify_chain
@@ -19,6 +19,14 @@ from manifests.words.digest import NAME, digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from manifests.words.units import parse_duration, parse_size
 from verifier.intake.bundles import find_bundle
+from verifier.intake.enrolment_files import (
+    OPERATOR,
+    NewPerson,
+    VendorOffer,
+    policy_yaml,
+    read_required_config,
+    site_yaml,
+)
 from verifier.intake.scan import scan, scan_folder
 from verifier.site.disk import Disk
 from verifier.site.host import Host
@@ -28,7 +36,6 @@ from verifier.site.proposals import read_site_yaml
 from verifier.trust.findings import VERIFIER_VERSION
 
 _PERSON_REMEDY = "waybill enroll MEDIUM --person ops-1=ops-1.pub, with the other options, and --person once for each"
-OPERATOR = "operator"
 MONTHLY = "30d"
 
 
@@ -44,14 +51,6 @@ class SiteNames:
     @property
     def site(self) -> str:
         return f"{self.customer}/{self.product}/{self.environment}/{self.name}"
-
-
-@dataclass(frozen=True)
-class VendorOffer:
-    """The root chain on a medium, verified by the typed fingerprint, and the channel to follow."""
-
-    chain: Chain
-    channel: str
 
 
 def check_names(names: SiteNames) -> None:
@@ -73,8 +72,15 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffe
     pin = Pin(version=0, digest=fingerprint)
     if documents := _root_documents(media):
         return VendorOffer(chain=verify_chain(documents, pin), channel=channel or "stable")
-    verified = verify_head(open_head(find_bundle(media)), pin)
-    return VendorOffer(chain=verified.chain, channel=channel or verified.release.channel)
+    bundle = find_bundle(media)
+    verified = verify_head(open_head(bundle), pin)
+    release = verified.release
+    return VendorOffer(
+        chain=verified.chain,
+        channel=channel or release.channel,
+        release=release,
+        required_config=read_required_config(bundle, release),
+    )
 
 
 def _root_documents(media: Path) -> tuple[bytes, ...]:
@@ -93,7 +99,7 @@ class EnrollRequest:
     """A site to make.
 
     Attributes:
-        people: Each approver's name, and the file of the public key.
+        people: Each approver's role and file of the public key, by name.
         target: The site's folder.
         minimum: The lowest release sequence to accept, from the vendor's paper.
         every: Promised interval of reports, such as ``7d`` or ``never``.
@@ -101,7 +107,7 @@ class EnrollRequest:
 
     offer: VendorOffer
     names: SiteNames
-    people: dict[str, Path]
+    people: dict[str, NewPerson]
     target: Path
     practice: bool = False
     minimum: int | None = None
@@ -152,7 +158,7 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         )
 
 
-def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
+def _people(people: dict[str, NewPerson], chain: Chain) -> dict[str, PublicKey]:
     if not people:
         raise UsageError(
             "no approver is named",
@@ -160,15 +166,16 @@ def _people(people: dict[str, Path], chain: Chain) -> dict[str, PublicKey]:
             remedy=f"{_PERSON_REMEDY}; `waybill keygen ops-1.key` makes the key",
         )
     keys = {}
-    for name, path in people.items():
-        if NAME.fullmatch(name) is None:
-            raise UsageError(f"{name!r} is not a name", where="--person", remedy=_PERSON_REMEDY)
-        keys[name] = read_public(path)
+    for name, person in people.items():
+        for word in (name, person.role):
+            if NAME.fullmatch(word) is None:
+                raise UsageError(f"{word!r} is not a name", where="--person", remedy=_PERSON_REMEDY)
+        keys[name] = read_public(person.key)
         # A vendor must not approve its own releases.
         if chain.key(keys[name].keyid) is not None:
             raise RefusedError(
                 f"the key of {name} is one of the vendor's",
-                where=str(path),
+                where=str(person.key),
                 remedy="name people of the customer only",
                 finding="vendor-approves",
             )
@@ -206,7 +213,7 @@ def _build(folder: Path, request: EnrollRequest, keys: dict[str, PublicKey], dis
     signer = generate_key()
     # Reports are signed without a person, so the site's key has no passphrase. It signs only for the site.
     disk.write_new(folder / "keys" / "site.key", encode_private(signer, None), 0o600)
-    settings = read_site_yaml(folder).site
+    settings = read_site_yaml(folder).site  # its placeholders are left out
     enrolment = sign_enrolment(
         Enrolment(
             site=names.site,
@@ -248,67 +255,21 @@ def _write_policy(folder: Path, request: EnrollRequest, keys: dict[str, PublicKe
     """Write site.yaml, policy.yaml and the public keys; return the compiled policy."""
     for name, key in keys.items():
         disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
-    disk.write_new(folder / "site.yaml", _site_yaml(request.names, request.offer.channel, request.every).encode())
-    policy_yaml = _policy_yaml(tuple(keys)).encode()
-    disk.write_new(folder / "policy.yaml", policy_yaml)
-    return compile_policy(parse_handwritten(policy_yaml, "policy.yaml"), lambda path: read_public(folder / path))
+    disk.write_new(folder / "site.yaml", site_yaml(request.names.site, request.offer, request.every).encode())
+    policy = policy_yaml(request.people).encode()
+    disk.write_new(folder / "policy.yaml", policy)
+    return compile_policy(parse_handwritten(policy, "policy.yaml"), lambda path: read_public(folder / path))
 
 
-def read_people(given: tuple[str, ...]) -> dict[str, Path]:
-    """Read ``NAME=FILE`` pairs."""
-    people: dict[str, Path] = {}
+def read_people(given: tuple[str, ...]) -> dict[str, NewPerson]:
+    """Read ``NAME=FILE`` and ``ROLE:NAME=FILE``."""
+    people: dict[str, NewPerson] = {}
     for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or not path:
+        who, equals, path = text.partition("=")
+        role, colon, name = who.rpartition(":")
+        if not equals or not path or (colon and not role):
             raise UsageError(f"{text!r} is not NAME=FILE", where="--person", remedy=_PERSON_REMEDY)
         if name in people:
             raise UsageError(f"{name} is named twice", where="--person", remedy="name each person once")
-        people[name] = Path(path)
+        people[name] = NewPerson(Path(path), role if colon else OPERATOR)
     return people
-
-
-def _site_yaml(names: SiteNames, channel: str, every: str) -> str:
-    return f"""\
-# site.yaml: settings of this site. The operator edits this file.
-# An edit is a proposal that `waybill review` shows. It takes effect with a new generation.
-waybill: 1
-site: {names.site}
-channel: "{channel}"
-target: other                                      # aws | gcp | azure | kubernetes | vm | appliance | other
-
-drivers:                                           # drivers that a release may use
-  store: {{}}
-  files: {{root: srv}}                               # folder in the site, for versioned folders and one link
-
-endpoints: {{}}                                      # probes may open no other addresses; example:
-                                                   # {{api: "http://127.0.0.1:8080"}}
-
-config: {{}}                                         # of the product; checked by the release's schema
-
-report: {{every: {every}}}{" " * max(1, 34 - len(every))}# agreed interval; support sees an overdue report
-keep: {{generations: 3, backups: 30d, reserve: 16MiB}}
-"""
-
-
-def _policy_yaml(people: tuple[str, ...]) -> str:
-    listed = "\n".join(f'  "{name}": {{role: {OPERATOR}, keys: ["people/{name}.pub"]}}' for name in people)
-    rules = "\n".join(f"  {kind}: {{{OPERATOR}: 1}}" for kind in KINDS if kind != "export")
-    return f"""\
-# policy.yaml: who at the customer approves what. The customer owns this file. It names no person of the vendor.
-# An edit is a proposal. It takes effect when the people of the policy in force have approved it.
-waybill: 1
-policy: 1                                          # grows by one
-
-people:                                            # approvals count people, not keys
-{listed}
-
-rules:                                             # a change of several kinds needs the highest number for each role
-{rules}
-  export: automatic                                # reports need no approval; or {{operator: 1}}
-veto: []
-proposer_counts: true                              # who proposed a change can approve it
-
-confirm: {{by: probes, or_person: {OPERATOR}}}
-time: warn                                         # warn | enforce | ignore: effect of a date in the past
-windows: {{enforce: false}}
-"""

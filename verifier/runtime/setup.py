@@ -6,8 +6,6 @@ from typing import Literal
 
 from manifests.words.errors import HostError, WaybillError
 
-# What an operator has to replace in site.yaml; a value like this is refused by name.
-FILL_IN = "FILL-IN"
 SetupLevel = Literal["failed", "warned"]
 
 

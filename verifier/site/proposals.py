@@ -9,7 +9,7 @@ import msgspec
 
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import compile_policy
-from manifests.authored.site_yaml import SiteFile, site_problems
+from manifests.authored.site_yaml import SiteFile, Unfilled, site_problems, without_placeholders
 from manifests.documents.policy import Policy
 from manifests.foreign.config_schema import read_config_schema
 from manifests.trust.keys import read_public
@@ -24,12 +24,17 @@ _CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 @dataclass(frozen=True)
 class SiteProposal:
-    """``site.yaml``; ``config``: canonical bytes of that field; ``settings``: canonical bytes of all the others."""
+    """``site.yaml``; ``config``: canonical bytes of that field; ``settings``: canonical bytes of all the others.
+
+    Attributes:
+        unfilled: Placeholders that are still in the file; they are left out of everything else.
+    """
 
     file: Handwritten
     site: SiteFile
     settings: bytes
     config: bytes
+    unfilled: tuple[Unfilled, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -39,12 +44,14 @@ class SiteProposal:
 
 def read_site_yaml(folder: Path) -> SiteProposal:
     """Read ``site.yaml``. Raises MalformedError with ``file:line`` for the first problem."""
-    file = read_handwritten(folder / SITE_YAML, decimals_under="config")
+    file, unfilled = without_placeholders(read_handwritten(folder / SITE_YAML, decimals_under="config"))
     site = file.to(SiteFile)
     for problem in site_problems(file, site):
         raise problem
     without = msgspec.structs.replace(site, config={})
-    return SiteProposal(file=file, site=site, settings=encode(without), config=_CONFIG.encode(site.config))
+    return SiteProposal(
+        file=file, site=site, settings=encode(without), config=_CONFIG.encode(site.config), unfilled=unfilled
+    )
 
 
 def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> None:

@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 from typing import Literal
 
-from manifests.authored.site_yaml import FilesDriverFile
+from manifests.authored.site_yaml import FILL_IN, FilesDriverFile
 from manifests.documents.release import FileSet, InstallStep
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
@@ -54,7 +54,7 @@ from verifier.runtime.drivers.service import (
     find_program,
 )
 from verifier.runtime.drivers.systemd import Systemd, is_usable
-from verifier.runtime.setup import FILL_IN, SetupFinding, look
+from verifier.runtime.setup import SetupFinding, look
 from verifier.site.disk import Disk
 
 MAX_LAUNCH = 1 << 20

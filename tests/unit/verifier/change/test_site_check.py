@@ -42,7 +42,7 @@ def vendor(*steps: r.InstallStep, probes: tuple[r.Probe, ...] = (PROBE,)) -> Ven
 
 
 def place_with(folder: Path, made: Vendor) -> Place:
-    place = make_place(folder / "place", made, disk=QuickDisk())
+    place = make_place(folder / "place", Vendor(), disk=QuickDisk())
     place.receive(made.write(folder / "1.tar"))
     return place
 

@@ -40,6 +40,7 @@ from tests.waybill import NO_STATE, ROOT, waybill
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.intake.enrolment import EnrollRequest, enroll, read_offer, read_people
+from verifier.intake.enrolment_files import NewPerson
 from verifier.reporting.history import history_lines
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import find_site, open_site
@@ -342,7 +343,7 @@ def test_a_stranger_and_the_vendor_cannot_approve(place: Place, tmp_path: Path) 
     pub.write_text(RELEASE.public.pem)
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="is one of the vendor's"):
-        enroll(EnrollRequest(offer, NAMES, {"v": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
+        enroll(EnrollRequest(offer, NAMES, {"v": NewPerson(pub)}, tmp_path / "x"), QuickDisk(), place.clock.host())
     assert not (tmp_path / "x").exists()
 
 
@@ -595,10 +596,14 @@ def test_a_practice_root_needs_practice(tmp_path: Path) -> None:
     offer = read_offer(bundle(place, vendor), vendor.pin().digest, None)
     pub = tmp_path / "ops-1.pub"
     with pytest.raises(UntrustedError, match="the root is a practice root"):
-        enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x"), QuickDisk(), place.clock.host())
+        enroll(EnrollRequest(offer, NAMES, {"o": NewPerson(pub)}, tmp_path / "x"), QuickDisk(), place.clock.host())
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="the root is a real one"):
-        enroll(EnrollRequest(offer, NAMES, {"o": pub}, tmp_path / "x", practice=True), QuickDisk(), place.clock.host())
+        enroll(
+            EnrollRequest(offer, NAMES, {"o": NewPerson(pub)}, tmp_path / "x", practice=True),
+            QuickDisk(),
+            place.clock.host(),
+        )
 
 
 def test_a_driver_that_the_site_lacks_is_named_before_anybody_agrees(place: Place) -> None:
@@ -624,7 +629,11 @@ def test_enrolment(place: Place) -> None:
     assert not list(path.parent.glob(".site*"))
     offer = read_offer(bundle(place, FIRST), FIRST.pin().digest, None)
     with pytest.raises(RefusedError, match="exists and is not empty"):
-        enroll(EnrollRequest(offer, NAMES, {"o": path.parent / "ops-1.pub"}, path), QuickDisk(), place.clock.host())
+        enroll(
+            EnrollRequest(offer, NAMES, {"o": NewPerson(path.parent / "ops-1.pub")}, path),
+            QuickDisk(),
+            place.clock.host(),
+        )
     with pytest.raises(UntrustedError):
         read_offer(bundle(place, FIRST), digest_of(b"another root"), None)
 
@@ -634,7 +643,10 @@ def test_enrolment_needs_somebody() -> None:
         read_people(("ops-1",))
     assert caught.value.remedy.startswith("waybill enroll MEDIUM --person ops-1=ops-1.pub")
     with pytest.raises(UsageError, match="is named twice"):
-        read_people(("a=b", "a=c"))
+        read_people(("a=b", "security:a=c"))
+    with pytest.raises(UsageError, match="is not NAME=FILE"):
+        read_people((":a=b",))
+    assert read_people(("a=b", "security:c=d")) == {"a": NewPerson(Path("b")), "c": NewPerson(Path("d"), "security")}
 
 
 def test_the_sites_of_the_system(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

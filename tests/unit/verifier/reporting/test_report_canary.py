@@ -29,6 +29,7 @@ from verifier.commands.report import report_command
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.intake.enrolment import EnrollRequest, enroll, read_offer
+from verifier.intake.enrolment_files import NewPerson
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult
@@ -79,14 +80,14 @@ def place(tmp_path: Path) -> Place:
     people = {canary("person-who-agrees"): generate_key(), canary("person-who-refuses"): generate_key()}
     pubs = {}
     for name, signer in people.items():
-        pubs[name] = folder / f"{name}.pub"
-        pubs[name].write_text(signer.public.pem)
+        pubs[name] = NewPerson(folder / f"{name}.pub")
+        pubs[name].key.write_text(signer.public.pem)
     place = Place(path=folder / "site", disk=QuickDisk(), people=people)
     offer = read_offer(ONE.write(folder / "offer.tar"), ONE.pin().digest, None)
     enroll(EnrollRequest(offer, NAMES, pubs, place.path), place.disk, place.clock.host())
     yaml = place.path / "site.yaml"
     text = yaml.read_text().replace("reserve: 16MiB", "reserve: 64KiB")
-    text = text.replace("endpoints: {}", f'endpoints: {{api: "tcp://{canary("endpoint")}:1"}}')
+    text = text.replace("api: FILL-IN", f'api: "tcp://{canary("endpoint")}:1"')
     text = text.replace("files: {root: srv}", f"files: {{root: {canary('driver-folder')}}}")
     text = text.replace("config: {}", f"config: {{{canary('config-name')}: {canary('config-value')}, replicas: 2}}")
     yaml.write_text(text)
