@@ -9,7 +9,7 @@ import msgspec
 from content.signing.files import replace_file
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.handwritten import Handwritten, read_handwritten
-from manifests.authored.trust_yaml import TrustFile, trust_problems
+from manifests.authored.trust_yaml import LeaveFile, TrustFile, trust_problems
 from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.keys import PublicKey, read_capped, read_public
 from manifests.trust.revocations import (
@@ -26,6 +26,7 @@ from manifests.trust.root import (
     Chain,
     Identity,
     Leaver,
+    Mark,
     Pin,
     Role,
     Root,
@@ -36,6 +37,8 @@ from manifests.trust.root import (
 from manifests.trust.root_change import RootChange, change_of_roots
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError
+
+FIRST_MARK = Mark(epoch=1, sequence=1)
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def plan_root(
         keys={key.keyid: key for key in keys.values()},
         identities={one.id: one for one in identities.values()},
         roles=roles,
-        leave={ids[one.key]: Leaver(how=one.how, last=one.last) for one in trust.leave},
+        leave={ids[one.key]: _leaver(one, ids[one.key], old) for one in trust.leave},
         sigstore=tuple(sorted(set(sigstore))),
     )
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
@@ -151,6 +154,22 @@ def _signers(trust: TrustFile, keys: dict[str, PublicKey]) -> tuple[dict[str, Id
     return identities, ids
 
 
+def _leaver(entry: LeaveFile, keyid: str, old: Root | None) -> Leaver:
+    """How a key leaves. One that signs no releases needs no `last`: the document then has the first of all marks.
+
+    Raises RefusedError for a retired key of the role ``release`` without `last`.
+    """
+    last = entry.last
+    if entry.how == "retired" and last is None:
+        if old is not None and keyid in old.roles["release"].keys:
+            remedy = "write `last: {epoch: 1, sequence: 40}`: the last release that it signed"
+            problem = f"{entry.key} signs releases; a retired one needs `last`"
+            raise RefusedError(problem, where="trust.yaml $.leave", remedy=remedy, finding="last-missing")
+        known = old.leave.get(keyid) if old is not None else None
+        last = known.last if known is not None and known.last is not None else FIRST_MARK
+    return Leaver(how=entry.how, last=last)
+
+
 def _check_next(old: Root, root: Root) -> None:
     """Refuse a change that every site would refuse, or that does not say how a key leaves."""
     if root.vendor != old.vendor:
@@ -167,8 +186,8 @@ def _check_next(old: Root, root: Root) -> None:
         raise RefusedError(
             f"{short(sorted(gone))} has no role any more, and `leave` does not say how it leaves",
             where="trust.yaml $.leave",
-            remedy="keep it under `keys`; add under `leave` {key: NAME, how: retired, last: {epoch: 1, sequence: 40}} "
-            "or {key: NAME, how: revoked}",
+            remedy="keep it under `keys`; add under `leave` {key: NAME, how: retired} or {key: NAME, how: revoked}; "
+            "a retired release key needs `last: {epoch: 1, sequence: 40}` too",
             finding="leaves-unsaid",
         )
 

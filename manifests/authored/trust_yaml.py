@@ -33,6 +33,12 @@ class TrustRoleFile(Document, frozen=True, kw_only=True):
 
 
 class LeaveFile(Document, frozen=True, kw_only=True):
+    """A key that left.
+
+    Attributes:
+        last: Last release that a retired key may have signed; needed for a key of the role ``release`` alone.
+    """
+
     key: Name
     how: Literal["retired", "revoked"]
     last: Mark | None = None
@@ -134,6 +140,7 @@ def _leave_problems(file: Handwritten, trust: TrustFile, index: int) -> Iterator
         yield MalformedError(f"{leaver.key!r} is given twice", where=where)
     if any(leaver.key in role.keys for role in trust.roles.values()):
         yield MalformedError(f"{leaver.key!r} leaves and still has a role", where=where)
-    if (leaver.how == "retired") != (leaver.last is not None):
-        remedy = "write `last: {epoch: 1, sequence: 40}`: the last release that a retired key may have signed"
-        yield MalformedError("a retired key needs `last`, a revoked one has none", where=where, remedy=remedy)
+    if leaver.how == "revoked" and leaver.last is not None:
+        yield MalformedError(
+            "a revoked key has no `last`", where=where, remedy="leave out `last`, or write how: retired"
+        )

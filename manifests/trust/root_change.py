@@ -35,14 +35,18 @@ class RootChange:
             return f"{shown} ({names[keyid]})" if keyid in names else shown
 
         joins = [f"joins        {role}: {name(keyid)}" for role, keyid in self.joins]
-        leaves = [f"leaves       {role}: {name(keyid)}{_left(self.how.get(keyid))}" for role, keyid in self.leaves]
+        leaves = [
+            f"leaves       {role}: {name(keyid)}{_left(self.how.get(keyid), role)}" for role, keyid in self.leaves
+        ]
         return (*joins, *leaves, *(f"changes      {one}" for one in self.others))
 
 
-def _left(leaver: Leaver | None) -> str:
+def _left(leaver: Leaver | None, role: str = "release") -> str:
+    """How a key left; the last release says nothing about another role than ``release``."""
     if leaver is None:
         return ""
     last = f" after epoch {leaver.last.epoch}, sequence {leaver.last.sequence}" if leaver.last else ""
+    last = last if role == "release" else ""
     return f", {leaver.how}{last}"
 
 

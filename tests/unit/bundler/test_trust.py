@@ -16,6 +16,7 @@ from manifests.trust.keys import read_capped
 from manifests.trust.revocations import parse_revocations
 from manifests.trust.root import Pin, parse_root
 from manifests.words.errors import RefusedError
+from tests.waybill import waybill
 from tests.workshop import Workshop
 from waybill import cli
 
@@ -133,6 +134,25 @@ def test_a_key_that_goes_says_how(begun: Vendor) -> None:
     assert "how: retired" in error["hint"]
     leave = [{"key": "build-1", "how": "retired", "last": {"epoch": 1, "sequence": 40}}]
     assert begun.trust(**gone, leave=leave)["leaves"] == [["release", "build-1"]]
+
+
+def test_a_retired_root_key_needs_no_sequence(begun: Vendor) -> None:
+    retired = [{"key": "cat", "how": "retired"}]
+    roles = {**ROLES, "root": (["ann", "ben", "dan"], 2)}
+    assert begun.trust(**roles, leave=retired)["leaves"] == [["root", "cat"]]
+    signed = waybill("sign", begun.path / "trust/2.root.json", "--key", begun.key("ann"))
+    cat = id_of(begun, "cat")[:12]
+    assert f"leaves       root: {cat} (cat), retired\n" in signed.err
+    begun.sign("2.root.json", "ben")
+    # The next version keeps what this one wrote, and a key of the role release still has to say where it ends.
+    assert begun.trust(5, **roles, leave=retired)["error"]["finding"] == "nothing-changed"
+    error = begun.trust(
+        5, **{**roles, "release": (["build-2"], 1)}, leave=[*retired, {"key": "build-1", "how": "retired"}]
+    )["error"]
+    assert (error["finding"], error["problem"]) == (
+        "last-missing",
+        "build-1 signs releases; a retired one needs `last`",
+    )
 
 
 @pytest.mark.parametrize(

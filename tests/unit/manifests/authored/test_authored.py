@@ -336,7 +336,7 @@ TRUST: dict[str, Any] = {
         (put("leave", 0, "key")("x"), "'x' is not under `keys`"),
         (put("leave", 0, "key")("b"), "'b' leaves and still has a role"),
         (add("leave")({"key": "old", "how": "revoked"}), "'old' is given twice"),
-        (put("leave", 0, "how")("revoked"), "a retired key needs `last`, a revoked one has none"),
+        (put("leave", 0, "how")("revoked"), "a revoked key has no `last`"),
     ],
 )
 def test_trust(change: Change, message: str) -> None:
