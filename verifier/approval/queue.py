@@ -12,8 +12,9 @@ from manifests.words.time import age, rfc3339
 from verifier.approval.items import OFFBOARD, approvable_of, export_item
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.verdicts import approval_status
-from verifier.change.route import items_under_way, upgrade_path
-from verifier.change.values import CONFIG
+from verifier.change.route import Route, items_under_way, upgrade_path
+from verifier.change.site_check import check_settings, failures
+from verifier.change.values import CONFIG, Change
 from verifier.rules.agreement import ApprovalStatus, RoleApprovals, then_command
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
@@ -50,6 +51,7 @@ class Waiting:
         status: None when the item cannot be carried out at this site; ``error`` is the reason.
         then: Command that carries it out after approval, without ``waybill``; empty when it cannot be.
         before: How the release ended when it ran at this site the last time.
+        lacks: What ``site.yaml`` lacks for it, one line each; approvals alone do not help then.
     """
 
     head: ItemHead
@@ -59,6 +61,7 @@ class Waiting:
     error: WaybillError | None = None
     then: str = ""
     before: str | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def problem(self) -> str | None:
@@ -95,6 +98,7 @@ def waiting_data(waiting: Waiting) -> dict[str, object]:
         "conditions": [{"person": person, "condition": text} for person, text in status.conditions] if status else [],
         "rejected": list(status.rejected) if status else [],
         "before": waiting.before,
+        "lacks": list(waiting.lacks),
         "problem": waiting.problem or "",
     }
 
@@ -126,12 +130,20 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
             notes.append(f"{name}: {waiting.problem}")
         else:
             state = f"{'agreed' if status.met else 'waits'}: {_roles_text(status) or 'no approvals needed'}"
+            if waiting.lacks:
+                state = f"site not ready; {state}"
+            notes += [f"{name}: {line}" for line in waiting.lacks]
             notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
             notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
-    possible = [f"review {' '.join(waiting.items)}" for waiting in queue if waiting.status is not None]
+    # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
+    possible = [
+        waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}"
+        for waiting in queue
+        if waiting.status is not None
+    ]
     # What people have agreed to comes first: it can be done now.
     possible = [waiting.then for waiting in queue if waiting.met and waiting.roles] + possible
     lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
@@ -284,8 +296,15 @@ def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
     items = items or (head.item,)
     try:
         approvable = approvable_of(site, items)
+        hops = approvable.hops if isinstance(approvable, Route) else (approvable,)
+        lacks = failures(check_settings(tuple(hop for hop in hops if isinstance(hop, Change) and hop.head is not None)))
         return Waiting(
-            head, items, approvable.plan.kinds, approval_status(site, approvable), then=then_command(approvable)
+            head,
+            items,
+            approvable.plan.kinds,
+            approval_status(site, approvable),
+            then=f"check {' '.join(items)}" if lacks else then_command(approvable),
+            lacks=tuple(finding.error.problem for finding in lacks),
         )
     except WaybillError as error:
         return Waiting(head, items, error=error)

@@ -43,7 +43,7 @@ class UnavailableDriver:
     check = stage = activate = deactivate = observe = discard = _fail
 
 
-def _settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
+def settings_for(settings: SiteFile, step: InstallStep) -> dict[str, object]:
     """Return the settings of the step's driver in ``site.yaml``. Raises RefusedError when there are none."""
     known = {name: getattr(settings.drivers, name) for name in settings.drivers.__struct_fields__}
     driver_settings = known.get(step.driver)
@@ -82,7 +82,7 @@ def plan_steps(site: Site, installed: Installed, load: LoadDriver) -> tuple[Driv
 def _driver_step(site: Site, installed: Installed, i: int, load: LoadDriver, thorough: bool) -> DriverStep:
     step = installed.release.install[i]
     driver = load(step.driver, f"install[{i}]")
-    context = _context(site, installed, _settings_for(installed.settings, step), thorough=thorough)
+    context = _context(site, installed, settings_for(installed.settings, step), thorough=thorough)
     return DriverStep(driver=driver, plan=driver.plan(step, context), context=context)
 
 

@@ -7,6 +7,7 @@ install itself use the same looks.
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from manifests.authored.site_yaml import FILL_IN
@@ -14,7 +15,7 @@ from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import show_count
-from verifier.change.driver_steps import DriverStep, LoadDriver, UnavailableDriver, plan_steps
+from verifier.change.driver_steps import DriverStep, LoadDriver, UnavailableDriver, plan_steps, settings_for
 from verifier.change.space import required_space
 from verifier.change.values import Change
 from verifier.runtime.setup import SetupFinding, look
@@ -58,6 +59,19 @@ def check_site(
         if hop.action == "install":
             findings += _programs(site, hop, check_programs)
             findings += _payload(site, hop, steps, first=i == 0)
+    return tuple(_once(findings))
+
+
+def check_settings(hops: tuple[Change, ...]) -> tuple[SetupFinding, ...]:
+    """Return what ``site.yaml`` lacks for these changes. Looks at the file only, so that a list of items can say it."""
+    findings: list[SetupFinding] = []
+    for hop in hops:
+        findings += [SetupFinding("failed", unfilled.error) for unfilled in hop.unfilled]
+        for step in hop.release.install:
+            if not _is_unfilled(hop, f"drivers.{step.driver}"):
+                lacks = look(partial(settings_for, hop.installed.settings, step))
+                findings += [_unavailable(step.driver, finding.error) for finding in lacks]
+        findings += _endpoints(hop)
     return tuple(_once(findings))
 
 

@@ -19,6 +19,7 @@ from tests.migrating import migrating, step
 from tests.place import ENDPOINTS, Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of
+from verifier.approval.queue import queue_text, waiting_data, waiting_items
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
@@ -199,6 +200,20 @@ def test_a_medium_that_is_gone_and_a_full_disk(tmp_path: Path) -> None:
     assert ids(findings_of(place)) == [("warned", "medium-missing")]
     place.disk = FullDisk()
     assert ids(findings_of(place)) == [("failed", "space"), ("warned", "medium-missing")]
+
+
+def test_the_list_says_that_the_site_is_not_ready_and_offers_no_install(tmp_path: Path) -> None:
+    place = place_with(tmp_path, vendor(IMAGES, APP, probes=()))
+    (waiting,) = waiting_items(place.open())
+    text = queue_text((waiting,), place.clock.host().now())
+    assert "site not ready; waits: operator 0 of 1" in text
+    assert "r-1.0.0: step 'images' needs the driver 'registry'" in text
+    assert text.endswith("next: waybill check r-1.0.0")
+    assert waiting_data(waiting)["lacks"] == list(waiting.lacks)
+    edit(place, "files: {root: srv}", "files: {root: srv}\n  registry: {endpoint: 127.0.0.1:1}")
+    place.approve("r-1.0.0")
+    (waiting,) = waiting_items(place.open())
+    assert (waiting.lacks, waiting.then.startswith("install r-1.0.0")) == ((), True)
 
 
 class FullDisk(QuickDisk):
