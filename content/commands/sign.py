@@ -141,7 +141,8 @@ def _sign(task: _Task, signers: tuple[Signer, ...]) -> Result:
 def _attach(task: _Task, answer: Path, trusted_root: Path | None) -> Result:
     kind, file = task.kind, task.file
     if kind.keys is release_keys and (answer / STATEMENT_SIGNED).exists():
-        return _attach_identity(file, answer / STATEMENT_SIGNED, trusted_root)
+        result = _attach_identity(file, answer / STATEMENT_SIGNED, trusted_root)
+        return with_next(result, file, task.name, task.around)
     _check_no_trusted_root(trusted_root)
     return _sign(task, (read_answer(answer, kind.request(file), kind.keys(file)),))
 
