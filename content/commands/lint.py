@@ -15,7 +15,7 @@ from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, compile_authorisation
 from manifests.authored.contract_yaml import ContractFile, compile_contract
-from manifests.authored.handwritten import Handwritten, read_handwritten
+from manifests.authored.handwritten import Handwritten, read_handwritten, shape_problems
 from manifests.authored.policy_yaml import PolicyFile, compile_policy
 from manifests.authored.registries_yaml import RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
@@ -137,6 +137,9 @@ def _collected(
 
 
 def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
+    if problems := shape_problems(file, ReleaseFile):
+        yield from problems
+        return
     release = file.to(ReleaseFile)
     yield from release_problems(file, release)
     yield from _named_files(file, release, folder)

@@ -7,7 +7,8 @@ an error that shows the spelling that was probably meant.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -23,6 +24,9 @@ MAX_BYTES = 256 << 10
 # The remedy where the right spelling is not known.
 CORRECT = "correct this line of the file, then run the command again"
 MAX_DEPTH = 32
+# Of one file, reported at once.
+MAX_PROBLEMS = 100
+_STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
 Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"]
@@ -99,6 +103,51 @@ class Handwritten:
             ):
                 problem = problem.replace(python, ours)
             raise MalformedError(f"{problem} ({path})", where=self.at(path), remedy=CORRECT) from None
+
+
+def shape_problems(file: Handwritten, type_: type[msgspec.Struct]) -> tuple[MalformedError, ...]:
+    """Return every value that does not fit ``type_``: what is wrong is reported and left out, and the rest is read."""
+    problems: list[MalformedError] = []
+    removed: set[str] = set()
+    current = replace(file, plain=deepcopy(file.plain))
+    while len(problems) < MAX_PROBLEMS:
+        try:
+            current.to(type_)
+            break
+        except MalformedError as error:
+            text, _, path = error.problem.rpartition(" (")
+            path = path.rstrip(")")
+            missing = re.search(r"missing required field `([^`]+)`", text)
+            if missing and path == "$":
+                # Each key at the top can be named at once.
+                given = current.plain if isinstance(current.plain, dict) else {}
+                required = [known.encode_name for known in msgspec.structs.fields(type_) if known.required]
+                names = [name for name in required if name not in given]
+                absent = [name for name in names if f"$.{name}" not in removed]
+                problems += [file.wrong(f"object missing required field `{name}` ($)", "$") for name in absent]
+                break
+            if missing is None or f"{path}.{missing[1]}" not in removed:
+                problems.append(error)
+            removed.add(path)
+            if not _remove(current.plain, path):
+                break
+    return tuple(problems)
+
+
+def _remove(plain: Plain, path: str) -> bool:
+    """Remove the value at ``path`` of ``plain``; return whether it was found."""
+    *parents, last = [name or int(number) for name, number in _STEP.findall(path)] or [""]
+    try:
+        for step in parents:
+            plain = plain[step]  # type: ignore[index]  # a wrong step is caught below
+        if isinstance(plain, list):
+            # The items after it go too: their places, and so their lines, would shift.
+            del plain[last:]
+            return True
+        del plain[last]  # type: ignore[union-attr,arg-type]  # as above
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
 
 
 def compiled(type_: type[S], *sources: object, **others: object) -> S:
