@@ -1,6 +1,7 @@
 """The `waybill` command: a table of commands, and nothing else."""
 
 import gc
+import os
 import sys
 
 import click
@@ -56,6 +57,10 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point; wrong usage ends with exit code 2, also with --json."""
+    for name in ("stdout", "stderr"):
+        # The caller closed it; what is printed there goes nowhere.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - until the end
     try:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
@@ -67,6 +72,12 @@ def main() -> None:
         from console.output import usage_error
 
         sys.exit(usage_error(wrong, as_json="--json" in sys.argv))
+    except OSError as failure:
+        from console.output import print_error, unprinted_error
+
+        unprinted = unprinted_error(failure)
+        print_error(unprinted)
+        sys.exit(unprinted.exit_code)
     finally:
         # At its end the interpreter would look through everything once more for circles of references.
         gc.freeze()

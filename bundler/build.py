@@ -134,7 +134,11 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
         missing=max(0, chain.newest.roles["release"].threshold - len(keyids)),
         practice=chain.newest.practice,
         sboms=tuple(line for image in collected.images for line in image.sboms.lines(image.image.name)),
-        findings=(*collected.findings, *findings, *(BuildFinding(image.id, image.text) for image in image_findings)),
+        findings=(
+            *collected.findings,
+            *findings,
+            *(BuildFinding(image.id, image.text) for image in image_findings if image.level != "ok"),
+        ),
     )
 
 

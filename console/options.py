@@ -11,7 +11,7 @@ from typing import Any, TypeVar  # click passes options by name, with values of 
 
 import click
 
-from console.output import QUIET, VERBOSE, MissingPathError, host_error, print_result
+from console.output import QUIET, VERBOSE, MissingPathError, host_error, print_error, print_result, unprinted_error
 from console.result import Result
 from manifests.words.errors import WaybillError
 from manifests.words.text import escape_character, is_hidden, visible
@@ -93,7 +93,12 @@ def _run(function: Callable[[], Result | None], *, as_json: bool, verbose: bool)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         return 130
-    print_result(result, as_json=as_json)
+    try:
+        print_result(result, as_json=as_json)
+    except OSError as failure:
+        unprinted = unprinted_error(failure)
+        print_error(unprinted)
+        return result.error.exit_code if result.error else unprinted.exit_code
     return result.error.exit_code if result.error else 0
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, TextIO
 
@@ -33,7 +34,8 @@ def is_set(name: str) -> bool:
 def say(text: str) -> None:
     """Print a message for people to stderr; print nothing with --quiet."""
     if not is_set(QUIET):
-        click.echo(_fit(text, sys.stderr), err=True)
+        with suppress(OSError):  # nobody reads it, or its file is on a full disk: no reason to end the work
+            click.echo(_fit(text, sys.stderr), err=True)
 
 
 def print_result(result: Result, *, as_json: bool) -> None:
@@ -74,13 +76,25 @@ def _json_escape(character: str) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
+def unprinted_error(failure: OSError) -> HostError:
+    """Return the error for a result that stdout does not take; later writes to stdout go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return HostError(
+        f"the command has ended, but its result cannot be printed: {(failure.strerror or str(failure)).lower()}",
+        where="stdout",
+        remedy="make space where the output goes; what the command did is done: at a site `waybill status` shows it",
+        finding="unprinted",
+    )
+
+
 def print_error(error: WaybillError) -> None:
-    text = _fit(f"error: {error}", sys.stderr)
-    click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
-    if error.remedy:
-        # Whole digests: a person pastes them.
-        text = fit(f"hint: {name_place(error.remedy)}", terminal_width(sys.stderr), verbose=True)
-        click.echo(click.style("hint:", fg="cyan") + text.removeprefix("hint:"), err=True)
+    with suppress(OSError):  # the exit code still tells
+        text = _fit(f"error: {error}", sys.stderr)
+        click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
+        if error.remedy:
+            # Whole digests: a person pastes them.
+            text = fit(f"hint: {name_place(error.remedy)}", terminal_width(sys.stderr), verbose=True)
+            click.echo(click.style("hint:", fg="cyan") + text.removeprefix("hint:"), err=True)
 
 
 def _fit(text: str, stream: TextIO) -> str:

@@ -10,7 +10,7 @@ from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.time import rfc3339
 from verifier.approval.page import as_page, as_text, write_new
-from verifier.commands.site_options import look_here, site_option
+from verifier.commands.site_options import distrust, look_here, site_option
 from verifier.reporting.history import history_lines, history_page, history_text, journal_facts
 from verifier.trust.findings import VERIFIER_VERSION
 
@@ -42,4 +42,4 @@ def history_command(since: int, page: Path | None, place: Path | None) -> Result
         "torn": site.torn,
         "records": [line.as_dict() for line in lines],
     }
-    return Result(text, data, site.broken)
+    return Result(text, data, distrust(site))

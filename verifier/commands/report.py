@@ -18,7 +18,7 @@ from manifests.transport.telephone import telephone_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
-from verifier.commands.site_options import hold_here, look_here, open_here, signer_of, site_option
+from verifier.commands.site_options import distrust, hold_here, look_here, open_here, signer_of, site_option
 from verifier.reporting.field_sources import contract_in_force, explain
 from verifier.reporting.qr import as_blocks, as_png, draw, new_pictures
 from verifier.reporting.report_observe import observe_site, read_previous_report
@@ -73,12 +73,13 @@ def report_command(
         return _preview(site) if preview else _why(site)
     if not new and not ways:
         site = look_here(place)
-        if site.broken is None:
+        doubt = distrust(site)
+        if doubt is None:
             return _shown(site, _signed(site))
         newest = newest_report(site)
         if newest is None:
-            raise site.broken
-        return _shown(site, newest, site.broken)
+            raise doubt
+        return _shown(site, newest, doubt)
     signers = tuple(signer_of(uri, passphrase_fd) for uri in keys)
     with hold_here(place, "report") as site:
         return _export(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)

@@ -14,13 +14,13 @@ from console.output import say
 from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import UsageError
+from manifests.words.errors import UntrustedError, UsageError
 from verifier.install.context import Runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
-from verifier.site.lock import hold_site
+from verifier.site.lock import check_unaltered, hold_site
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -38,12 +38,26 @@ def _find(place: Path | None) -> Path:
 
 
 def open_here(place: Path | None) -> Site:
-    return open_site(_find(place), Disk(), this_host())
+    """Open a site to read from it what people rely on. Raises UntrustedError for a journal that was written anew."""
+    site = open_site(_find(place), Disk(), this_host())
+    check_unaltered(site)
+    return site
 
 
 def look_here(place: Path | None, *, checkpoint: bool = False) -> Site:
     """Open a site to show it; if its journal is broken, up to the break. See ``open_site_to_show``."""
     return open_site_to_show(_find(place), Disk(), this_host(), checkpoint=checkpoint)
+
+
+def distrust(site: Site) -> UntrustedError | None:
+    """Return why the journal of a site that is only shown proves nothing: broken, or written anew; None otherwise."""
+    if site.broken is not None:
+        return site.broken
+    try:
+        check_unaltered(site)
+    except UntrustedError as error:
+        return error
+    return None
 
 
 def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:

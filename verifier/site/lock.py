@@ -48,6 +48,11 @@ def check_ours(site: Site) -> None:
     It is not older than the site's reports, and it is the one that they and the enrolment name.
     """
     site.check_key()
+    check_unaltered(site)
+
+
+def check_unaltered(site: Site) -> None:
+    """Raise UntrustedError unless the journal is the one that the site's reports and its enrolment name."""
     check_not_behind(site)
     check_not_rewritten(site)
     check_first_policy(site)
