@@ -229,8 +229,8 @@ def _read_carrier(raw: bytes, path: str, pool: SymbolPool, result: ImportResult)
     reports = unpack(raw, path, pool)
     unopened = [one.content for one in reports if not isinstance(one.content, bytes)]
     if unopened and len(unopened) == len(reports) and all(error.finding == UNREADABLE for error in unopened):
-        # Nothing says that this archive is ours; it is named, and counts where a person named it.
-        result.add(refused_result(path, "skipped", unopened[0]))
+        # Nothing says that this archive is ours, and a report may be in it: a person unpacks it.
+        result.add(refused_result(path, "unused", unopened[0]))
         return
     for carried in reports:
         if isinstance(carried.content, bytes):

@@ -50,7 +50,8 @@ def members_of(raw: bytes, name: str, unpacking: Unpacking) -> Iterator[ZipMembe
     try:
         archive = zipfile.ZipFile(io.BytesIO(raw))
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, IndexError) as error:
-        raise _unreadable(f"the zip archive cannot be opened: {type(error).__name__}", name) from None
+        words = "damaged or cut off" if isinstance(error, zipfile.BadZipFile | EOFError) else type(error).__name__
+        raise _unreadable(f"the zip archive cannot be opened: {words}", name) from None
     with archive:
         infos = [info for info in archive.infolist() if not info.is_dir()]
         if len(infos) > MAX_MEMBERS:

@@ -16,6 +16,7 @@ from manifests.documents.plan import Plan
 from manifests.documents.policy import Policy
 from manifests.documents.release import Release
 from manifests.documents.report_text import report_lines
+from manifests.trust.image_keys import load_carried
 from manifests.words.canonical import encode
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
@@ -130,6 +131,15 @@ def _tight(policy: Policy) -> Iterator[Finding]:
         yield Finding("tight-quorum", "warning", f"{', '.join(kinds)}: needs {who}{alone}")
 
 
+def _weak_signers(hop: Change) -> Iterator[Finding]:
+    """Warn of each signer of images whose key is weaker than it should be today."""
+    names = {image.signed_by for image in hop.release.images if image.signed_by in hop.release.signers}
+    for name in sorted(names):
+        signer = hop.release.signers[name]
+        if signer.key is not None and (weakness := load_carried(signer.key, f"signer {name}").weakness):
+            yield Finding("weak", "warning", f"{hop.release.version}: images are signed by {name}: {weakness}")
+
+
 def _left_before(site: Site, hop: Change) -> Iterator[Finding]:
     """Warn when the release was rolled back here before, with the reason."""
     left = site.state.installs.last_rollback_from(hop.planned.release) if hop.action == "install" else None
@@ -190,6 +200,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         rooms=space_needs(site, hops, steps_of_hops),
         findings=(
             *findings_of_change(site, hops, outlook),
+            *(finding for hop in hops for finding in _weak_signers(hop)),
             *(finding for hop in hops for finding in _left_before(site, hop)),
             *(finding for hop in hops for finding in hop.findings),
         ),

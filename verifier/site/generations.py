@@ -18,7 +18,7 @@ from verifier.site.journal.installs import Generation
 
 GENERATION_TYPE = "application/vnd.waybill.generation.v1+json"
 MAX_CONFIG = 1 << 20
-_AGAIN = ("install the release again", "generation-damaged")
+_AGAIN = ("run `waybill recover`; it writes the file again, or says what it needs", "generation-damaged")
 
 
 class GenerationFile(Document, frozen=True, kw_only=True, tag_field="type", tag=GENERATION_TYPE):
@@ -64,6 +64,11 @@ def write_generation(
 
 def _about(number: int, release: str, settings: str, config: str | None, plan: str) -> bytes:
     return encode(GenerationFile(number=number, release=release, settings=settings, config=config, plan=plan))
+
+
+def about_generation(generation: Generation) -> bytes:
+    """Return the bytes of its ``generation.json``."""
+    return _about(generation.number, generation.release, generation.settings, generation.config, generation.plan)
 
 
 def read_generation(folder: Path, number: int, digests: Generation | Planned) -> Installed:

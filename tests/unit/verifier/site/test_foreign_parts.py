@@ -13,6 +13,7 @@ from tests.faults.crash import problems
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
+from tests.waybill import waybill
 from verifier.reporting.key_change import renew_key
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
@@ -145,7 +146,7 @@ def test_a_link_is_not_mended_to_what_is_not_there(two: tuple[Place, Place]) -> 
     _, there = two
     there.path.joinpath("current").unlink()
     (there.path / "generations" / "2" / "release.json").unlink()
-    with pytest.raises(DamagedError, match="missing"):
+    with pytest.raises(DamagedError, match="release.json cannot be written again"):
         there.recover()
     assert not there.path.joinpath("current").is_symlink()
 
@@ -178,3 +179,19 @@ def test_a_journal_that_was_computed_anew_is_found_by_the_reports(two: tuple[Pla
     text, error = said(there)
     assert error is not None
     assert text.startswith(f"! {error.where}: journal-rewritten")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(("history",), True), (("report",), True), (("report", "--preview"), False), (("review",), False)],
+)
+def test_every_command_that_shows_a_site_names_a_rewritten_journal(
+    two: tuple[Place, Place], words: tuple[str, ...], shown: bool
+) -> None:
+    _, there = two
+    with there.hold() as site:
+        write_report(site, site.disk, there.clock.at)
+    rewritten(there.path / "journal", 3, b"ops1", b"eve1")
+    done = waybill(*words, "--site", there.path, "--json")
+    assert (done.code, done.json["error"]["finding"]) == (4, "journal-rewritten")
+    assert (len(done.json) > 3) == shown, "what is only shown is shown all the same"

@@ -1,0 +1,83 @@
+"""Damaged files of a generation: `status` says so, `recover` writes them again where the site still has the bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from manifests.words.errors import DamagedError
+from tests.faults.model import QuickDisk
+from tests.place import Place, make_place
+from tests.vendor import Vendor
+from verifier.reporting.status import read_status
+from verifier.site.generations import read_installed
+
+ONE = Vendor(version="1.0.0", sequence=1)
+TWO = Vendor(version="1.1.0", sequence=2, service={"hello.txt": b"hello, world\n"})
+FILES = ("release.json", "settings.json", "generation.json")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = make_place(tmp_path, ONE, disk=QuickDisk(), reserve="4KiB")
+    assert place.bring(ONE.write(tmp_path / "1.tar")).error is None
+    return place
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+        return
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:-1] if how == "cut" else bytes([data[0] ^ 1]) + data[1:])
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("how", ["changed", "cut", "missing"])
+def test_recover_writes_a_damaged_file_again(place: Place, name: str, how: str) -> None:
+    path = place.path / "generations" / "1" / name
+    before = path.read_bytes()
+    damage(path, how)
+    status = read_status(place.open(), (), None, place.clock.at)
+    assert status.error is not None
+    assert (status.error.exit_code, status.error.finding) == (14, "generation-damaged")
+    assert "waybill recover" in status.error.remedy
+    what, ended = place.recover()
+    assert (what, ended.error) == ("damaged files were written again of generation 1", None)
+    assert path.read_bytes() == before
+    assert read_status(place.open(), (), None, place.clock.at).error is None
+    assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
+
+
+def test_the_whole_folder_of_the_running_generation(place: Place) -> None:
+    folder = place.path / "generations" / "1"
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert place.recover()[1].error is None
+    site = place.open()
+    assert read_installed(site, site.state.installs.generations[0]).release.version == "1.0.0"
+
+
+def test_what_nothing_here_has_any_more_is_named_with_the_ways_on(place: Place) -> None:
+    assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
+    yaml = place.path / "site.yaml"
+    was = yaml.read_text()
+    yaml.write_text(was.replace("every: 30d", "every: 7d"))
+    damage(place.path / "generations" / "2" / "settings.json", "changed")
+    with pytest.raises(DamagedError) as caught:
+        place.recover()
+    assert "settings.json cannot be written again: site.yaml no longer says" in caught.value.problem
+    assert "from a backup of the site" in caught.value.remedy
+    # Each of the ways that it names goes on: the former text of site.yaml, and a rollback.
+    yaml.write_text(was)
+    assert place.recover()[1].error is None
+    damage(place.path / "generations" / "2" / "settings.json", "changed")
+    assert place.rollback(1, person="ops-1").error is None
+
+
+def test_a_damaged_former_generation_is_mended_too(place: Place) -> None:
+    assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
+    damage(place.path / "generations" / "1" / "release.json", "changed")
+    assert place.recover()[0] == "damaged files were written again of generation 1"
+    assert place.rollback(1, person="ops-1").error is None

@@ -1,0 +1,77 @@
+"""Write damaged files of a generation again, from what else the site holds: the kept head, and site.yaml."""
+
+from manifests.words.digest import digest_of
+from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from verifier.install.context import Runtime
+from verifier.site.folder import Site
+from verifier.site.generations import about_generation, read_installed
+from verifier.site.journal.installs import Generation
+from verifier.site.proposals import read_site_yaml
+from verifier.site.releases import read_kept_head
+from verifier.site.unread import attempt
+
+
+def restore_generations(site: Site, runtime: Runtime) -> tuple[int, ...]:
+    """Mend the files of the kept generations; return the numbers of those that were mended.
+
+    Only bytes with the digest that the journal names are written.
+
+    Raises:
+        DamagedError: The running generation lacks a file that nothing here has any more. The others are mended first.
+    """
+    restored: list[int] = []
+    failure: DamagedError | None = None
+    for generation in site.state.installs.generations:
+        runs = generation.number == site.state.installs.current
+        if not runs and not site.generation_folder(generation.number).is_dir():
+            continue  # it was cleared away
+        try:
+            read_installed(site, generation)
+        except (DamagedError, RefusedError):
+            lost = _restore(site, generation)
+            if not lost:
+                runtime.notify(f"generation {generation.number}: its damaged files were written again")
+                restored.append(generation.number)
+            elif runs:
+                failure = _unrestored(site, generation, lost)
+    if failure is not None:
+        raise failure
+    return tuple(restored)
+
+
+def _restore(site: Site, generation: Generation) -> tuple[str, ...]:
+    """Write each damaged file again; return the names of those that nothing here has."""
+    failures: list[WaybillError] = []
+    head = attempt(lambda: read_kept_head(site, generation.release), failures)
+    proposal = attempt(lambda: read_site_yaml(site.path), failures)
+    about = about_generation(generation)
+    wanted = {
+        "release.json": (generation.release, head.head.release if head else b"", 0o644),
+        "settings.json": (generation.settings, proposal.settings if proposal else b"", 0o640),
+        "generation.json": (digest_of(about), about, 0o644),
+    }
+    if generation.config is not None:
+        wanted["config.json"] = (generation.config, proposal.config if proposal else b"", 0o640)
+    folder, lost = site.generation_folder(generation.number), []
+    site.disk.make_folder(folder)
+    for name, (digest, data, mode) in wanted.items():
+        path = folder / name
+        if path.is_file() and digest_of(path.read_bytes()) == digest:
+            continue
+        if digest_of(data) == digest:
+            site.disk.write(path, data, mode)
+        else:
+            lost.append(name)
+    return tuple(lost)
+
+
+def _unrestored(site: Site, generation: Generation, lost: tuple[str, ...]) -> DamagedError:
+    folder = site.generation_folder(generation.number)
+    where = "site.yaml no longer says what it said then" if "release.json" not in lost else "the head is not kept"
+    return DamagedError(
+        f"generation {generation.number} runs, and {', '.join(lost)} cannot be written again: {where}",
+        where=str(folder),
+        remedy=f"copy {folder / lost[0]} from a backup of the site; or write into site.yaml what was in force and run "
+        "`waybill recover` again; `waybill rollback` goes to an earlier generation meanwhile",
+        finding="generation-damaged",
+    )
