@@ -13,6 +13,7 @@ from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
 from verifier.change.route import items_of_plan
 from verifier.change.transaction import transaction_error, trial_left
+from verifier.install.restore import damage_of_running
 from verifier.install.result import check_idle
 from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
 from verifier.rules.emergency import uses_left
@@ -20,7 +21,7 @@ from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import CURRENT, Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import Generation, State, Transaction
+from verifier.site.journal.installs import State, Transaction
 from verifier.site.journal.state import SiteState
 from verifier.site.lock import check_ours
 from verifier.site.outbox import newest_report, report_path
@@ -232,22 +233,12 @@ def current_problem(site: Site) -> str | None:
     return f"`current` {seen}; by the journal {f'generation {wanted} runs' if wanted else 'nothing is installed'}"
 
 
-def _damage(site: Site, running: Generation) -> AttentionError | None:
-    """Return what is wrong with the files of the running generation, without which nothing can be planned."""
-    try:
-        read_installed(site, running)
-    except WaybillError as error:
-        remedy = "run `waybill recover`; it writes the files again, or says what it needs"
-        return AttentionError(error.problem, where=error.where, remedy=remedy, finding=error.finding)
-    return None
-
-
 def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
     if problem := current_problem(site):
         remedy = "waybill recover points it at the generation of the journal; reports say inconsistent until then"
         return AttentionError(problem, where=str(site.path / CURRENT), remedy=remedy, finding="current-differs")
     running = site.state.installs.running
-    if running is not None and (damage := _damage(site, running)) is not None:
+    if (damage := damage_of_running(site)) is not None:
         return damage
     wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
     if wrong:
