@@ -121,8 +121,10 @@ def bound(enrolled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setattr(Registry, name, _noting(getattr(Registry, name), name, sent))
     with docker_registry(tmp_path) as registry:
         yaml = place.path / "site.yaml"
-        settings = f"  registry: {{endpoint: '{registry.host}', plain_http: true}}\n"
-        yaml.write_text(yaml.read_text().replace("  store: {}\n", "  store: {}\n" + settings))
+        settings = f"registry: {{endpoint: '{registry.host}', plain_http: true}}"
+        text = yaml.read_text()
+        assert "registry: {endpoint: FILL-IN}" in text
+        yaml.write_text(text.replace("registry: {endpoint: FILL-IN}", settings))
         bundle = VENDOR.write(tmp_path / "bundle.tar")
         place.approve(place.receive(bundle).item)
         yield Bound(place, bundle, registry, sent)

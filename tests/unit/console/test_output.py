@@ -150,7 +150,7 @@ def test_the_wrong_kind_of_file_is_named(tmp_path: Path) -> None:
     assert f"this is a bundle; expected an enrolment\nhint: waybill fleet import --fleet {tmp_path}/fleet" in done.err
     assert "this is a release file; expected a trust file\nhint: waybill build" in waybill("trust", release).err
     done = waybill("verify", bundle, "--root", release)
-    assert "hint: name a root document of the vendor: --root ROOT.json" in done.err
+    assert "hint: name a root document that `waybill trust` wrote, such as trust/1.root.json" in done.err
 
 
 def test_json_escapes_what_text_escapes_and_is_read_as_before() -> None:
