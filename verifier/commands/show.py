@@ -157,7 +157,7 @@ def _show_release(
         ("digest", digest),
         ("size", f"{len(release.members)} members, {show_size(size)}"),
         ("for", "everyone" if audience.everyone else f"{customers} in {', '.join(audience.environments)}"),
-        ("from", " or ".join(release.needs.from_) + (" or nothing" if release.needs.fresh else "")),
+        ("from", " or ".join((*release.needs.from_, *(("nothing",) if release.needs.fresh else ())))),
         ("floor", str(release.floor)),
     ]
     rows += [("fixes", f"{one.advisory} ({one.severity}) in {one.in_}") for one in release.fixes]

@@ -229,6 +229,13 @@ def find_site(given: Path | None, environ: Mapping[str, str], folder: Path) -> P
     for place, path in (("--site", given), ("WAYBILL_SITE", environ.get("WAYBILL_SITE"))):
         if path:
             named = Path(path).absolute()
+            if not is_site(named) and (named / "outbox" / "enrolment.json").is_file():
+                raise UntrustedError(
+                    "the journal of the site is gone",
+                    where=str(named / "journal"),
+                    remedy="keep the folder as it is, and restore `journal/` from a backup of the site",
+                    finding="journal-missing",
+                )
             if not is_site(named):
                 raise UsageError(
                     f"{named} is not a site: it has no journal",

@@ -197,3 +197,12 @@ def test_every_command_that_shows_a_site_names_a_rewritten_journal(
     done = waybill(*words, "--site", there.path, "--json")
     assert (done.code, done.json["error"]["finding"]) == (4, "journal-rewritten")
     assert (len(done.json) > 3) == shown, "what is only shown is shown all the same"
+
+
+def test_a_site_whose_journal_is_gone_is_not_called_no_site(two: tuple[Place, Place]) -> None:
+    """Nobody is told to enroll another one: everything but the journal is there."""
+    _, there = two
+    shutil.rmtree(there.path / "journal")
+    done = waybill("status", "--site", there.path, "--json")
+    assert (done.code, done.json["error"]["finding"]) == (4, "journal-missing")
+    assert "restore `journal/` from a backup" in done.json["error"]["hint"]
