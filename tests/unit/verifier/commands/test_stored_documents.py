@@ -115,31 +115,6 @@ def test_each_document_signed_and_hostile(site: Place, usual: dict[str, int], mo
             answers(site.path, document, usual, QUICK)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", PLAIN)
-def test_each_document_damaged_in_each_way(site: Place, usual: dict[str, int], tmp_path: Path, how: str) -> None:
-    for document in stored_documents(site.path):
-        with broken(site.path / document, how):
-            answers(site.path, document, usual, (*ALWAYS, *(name for name in ITEMS if name != "recover")))
-    shutil.copytree(site.path, tmp_path / "site", symlinks=True)
-    for document in stored_documents(tmp_path / "site"):
-        with broken(tmp_path / "site" / document, how):
-            answers(tmp_path / "site", document, usual, ("recover",))
-
-
-@pytest.mark.slow
-def test_each_document_signed_and_hostile_in_each_way(
-    site: Place, usual: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried = 0
-    for document in signed_documents(site.path):
-        for data in hostile((site.path / document).read_bytes()).values():
-            tried += 1
-            with believed(monkeypatch, site.path / document, data):
-                answers(site.path, document, usual, (*ALWAYS, *(name for name in ITEMS if name != "recover")))
-    assert tried > 1000
-
-
 @pytest.mark.parametrize("how", ["missing", "unreadable"])
 def test_a_rollback_needs_no_document_of_the_release_that_it_leaves(site: Place, tmp_path: Path, how: str) -> None:
     """All of them broken at once, the generation's own files and heads too."""
