@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from manifests.words.fingerprint import as_groups, as_words
-from tests.vendor import RELEASE, STRANGER, Vendor
+from tests.place import make_place
+from tests.vendor import RELEASE, STRANGER, Vendor, bulk
 from tests.waybill import waybill
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``, except the lock, which names its holder."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 @pytest.fixture
@@ -124,3 +131,32 @@ def test_wrong_options_are_one_line_and_json(tmp_path: Path) -> None:
     done = waybill("verify", "--nonsense", "--json")
     assert done.code == 2
     assert done.json["error"]["problem"].startswith("no such option")
+
+
+def test_a_site_verifies_a_delta_as_it_receives_it(vendor: Vendor, tmp_path: Path) -> None:
+    """What the site holds counts, from a file and from a pipe; nothing is written, and no lock is waited for."""
+    place = make_place(tmp_path / "at", vendor)
+    place.receive(tmp_path / "small.tar", keep=True)
+    release, blobs, index = vendor.release()
+    left_out = (release.contract.digest, release.members[-1].digest)
+    delta = tmp_path / "delta.tar"
+    delta.write_bytes(vendor.bundle()[: release.bulk_at] + bulk(release, blobs, index, skip=left_out))
+    at_site = ("--site", place.path, "--json")
+    before = tree(place.path)
+    with place.hold():
+        done = waybill("verify", delta, *at_site)
+        piped = waybill("verify", "-", *at_site, stdin=delta.read_bytes())
+    assert (done.code, done.json["end"]) == (0, "complete with what this site holds")
+    assert {**piped.json, "file": ""} == {**done.json, "file": ""}
+    assert tree(place.path) == before
+    assert waybill("receive", delta, "--site", place.path).code == 0
+    elsewhere = waybill("verify", delta, "--root", tmp_path / "root.json")
+    assert (elsewhere.code, "--site" in elsewhere.err) == (7, True)
+
+    held = place.open().blobs / left_out[0].removeprefix("sha256:")
+    held.chmod(0o600)
+    held.write_bytes(b"other bytes")
+    assert waybill("verify", delta, *at_site).json["error"]["finding"] == "blob-damaged"
+    held.unlink()
+    missing = waybill("verify", delta, *at_site)
+    assert (missing.code, missing.json["missing"]) == (7, [left_out[0]])

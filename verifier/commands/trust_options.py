@@ -38,7 +38,8 @@ def find_trust(
     if anchor is not None:
         return anchor, None
     # Imported here: verifying a bundle away from a site loads none of the site's code (docs/audit.md lists what is).
-    from verifier.documents.site_view import find_judging_site, site_anchor
+    from verifier.documents.site_view import find_judging_site
+    from verifier.site.judging import site_anchor
 
     site = find_judging_site(given)
     return (None, None) if site is None else (site_anchor(site), site)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,9 @@ def verify_command(
 ) -> Result:
     """Check that each bundle FILE is trusted, meant for here, and whole; - reads a pipe. Nothing is remembered.
 
-    Trust is decided on the first bytes; a wrong bundle of any size is refused at once. FILE may also be a signed
-    document: root, revocation list, authorisation, consignment, receipt, enrolment, report, request, answer.
+    Trust is decided on the first bytes; a wrong bundle of any size is refused at once. With --site, FILE may be
+    a delta: what the site holds counts, as in receive. FILE may also be a signed document: root, revocation list,
+    authorisation, consignment, receipt, enrolment, report, request, answer.
     """
     anchor, judging_site = None, None
     if enrolment is None or any((root, fingerprint, site)):
@@ -94,7 +96,7 @@ def _verify_one(
                 where=file,
                 remedy=_name_trust((file,)),
             )
-        bundle = _verify_file(file, anchor, head_file)
+        bundle = _verify_file(file, anchor, site, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else missing_file(file)
         if error.exit_code in _NOT_JUDGED:
@@ -142,12 +144,18 @@ def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None",
     )
 
 
-def _verify_file(file: str, anchor: TrustAnchor, head_file: Path | None) -> VerifiedBundle:
+def _verify_file(file: str, anchor: TrustAnchor, site: "Site | None", head_file: Path | None) -> VerifiedBundle:
     head = open_head(head_file) if head_file else None  # F-3.15
     path = None if file == "-" else Path(file)
     name, size = (path.name, path.stat().st_size) if path else ("", 0)
     with progress(f"verifying {name}".rstrip(), size) as bar:
-        request = VerifyRequest(anchor, utc_now(), bar.advance, head=head)
+        request = VerifyRequest(anchor, utc_now(), bar.advance)
+        if site is not None:
+            # Only a site that judges loads the reader of its store: docs/audit.md lists what is loaded.
+            from verifier.site.judging import site_request
+
+            request = site_request(site, bar.advance)
+        request = replace(request, head=head)
         if path is not None:
             return verify_path(path, request)
         with os.fdopen(os.dup(sys.stdin.fileno()), "rb", buffering=0) as stream:

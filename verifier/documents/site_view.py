@@ -1,4 +1,4 @@
-"""The site that judges a document, and the trust anchor that it gives."""
+"""The site that judges a document."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,6 @@ from manifests.words.errors import UsageError
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, open_site
 from verifier.site.host import this_host
-from verifier.site.releases import facts_of, proposed_channel
-from verifier.site.vendor_trust import known_trust
-from verifier.trust.anchor import TrustAnchor
 
 
 def find_judging_site(given: Path | None) -> Site | None:
@@ -25,9 +22,3 @@ def find_judging_site(given: Path | None) -> Site | None:
             raise
         return None
     return open_site(path, Disk(), this_host())
-
-
-def site_anchor(site: Site) -> TrustAnchor:
-    """Return the pin of ``site``, the documents that it has, and the facts by which it judges a release."""
-    facts = facts_of(site.state, proposed_channel(site.path))
-    return TrustAnchor(facts.pin, known_trust(site), facts=facts)

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from content.bundle.bulk import open_bundle, read_blob, verify_frame
 from content.bundle.head import open_head
-from content.bundle.oci import MAX_MANIFEST_BYTES
 from content.bundle.places import Bulk, find_places
 from content.trust.head import VerifiedHead
 from manifests.foreign.sbom import MAX_SBOM
@@ -15,10 +14,10 @@ from manifests.words.errors import WaybillError
 from verifier.intake.scan import nothing_found, scan_folder
 from verifier.site.folder import OVERHEAD, OVERHEAD_FILES, Site, check_space
 from verifier.site.journal.events import Alarm, Received
-from verifier.site.releases import facts_of, keep_head, proposed_channel, small_documents
-from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, known_trust, silent
-from verifier.trust.anchor import TrustAnchor
-from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path
+from verifier.site.judging import site_request
+from verifier.site.releases import keep_head, small_documents
+from verifier.site.vendor_trust import Notify, adopt_revocations, adopt_roots, silent
+from verifier.trust.bundle import VerifiedBundle, verify_path
 from verifier.trust.findings import Finding, refusal
 
 
@@ -68,16 +67,9 @@ def receive_bundle(
     adopt_roots(site, head.roots, say)
     if head.revocations is not None:
         adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
-    state = site.state
-    held = frozenset("sha256:" + file.name for file in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset()
-    request = VerifyRequest(
-        TrustAnchor(state.trust.root, known_trust(site), facts=facts_of(state, proposed_channel(site.path))),
-        site.host.now(),
-        advance,
-        held=held,
-        stored=lambda blob: site.store.get(blob, MAX_MANIFEST_BYTES),
-        take=(lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance)) if keep else None,
-    )
+    request = site_request(site, advance)
+    if keep:
+        request = replace(request, take=lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance))
     bundle = verify_path(path, request)  # 2
     error = refusal(bundle.findings)
     if error is not None:

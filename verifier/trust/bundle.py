@@ -90,17 +90,11 @@ def verify_path(path: Path, request: VerifyRequest) -> VerifiedBundle:
         else:
             verify_file(descriptor, bulk, str(path), advance=request.advance)
         places = {place.blob.digest: place for place in bulk.present}
-        # A member that is not on the medium, or was taken from it, is read from the store.
-        stored = verified.release.members if request.take is not None else bulk.missing
-        stored_members = {blob.digest: blob for blob in stored}
 
         def read(digest: str) -> bytes:
-            if digest in stored_members and request.stored is not None:
-                return request.stored(stored_members[digest])
             return read_blob(descriptor, places[digest], MAX_MANIFEST_BYTES)
 
-        all_at_hand = not bulk.missing or request.stored is not None
-        return _conclude(verified, bulk, findings, read if all_at_hand else None, request.held)
+        return _conclude(verified, bulk, findings, read, request)
     finally:
         os.close(descriptor)
 
@@ -128,7 +122,17 @@ def verify_pipe(stream: BinaryIO, request: VerifyRequest) -> VerifiedBundle:
             raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
         return documents.blobs[digest]
 
-    return _conclude(verified, bulk, findings, read if not bulk.missing else None, request.held)
+    return _conclude(verified, bulk, findings, read, request)
+
+
+def _with_store(read: ReadMember, bulk: Bulk, request: VerifyRequest) -> ReadMember | None:
+    """Return a reader of the members on the medium and in the store; None for a delta whose store is not open."""
+    get = request.stored
+    if get is None:
+        return None if bulk.missing else read
+    # A member that is not on the medium, or was taken from it, is read from the store.
+    stored = {blob.digest: blob for blob in (bulk.missing if request.take is None else bulk.release.members)}
+    return lambda digest: get(stored[digest]) if digest in stored else read(digest)
 
 
 def _judge_head(head: Head, request: VerifyRequest) -> tuple[VerifiedHead, tuple[Finding, ...]]:
@@ -153,12 +157,9 @@ def _unread(verified: VerifiedHead, findings: tuple[Finding, ...]) -> VerifiedBu
 
 
 def _conclude(
-    verified: VerifiedHead, bulk: Bulk, findings: tuple[Finding, ...], read: ReadMember | None, held: frozenset[str]
+    verified: VerifiedHead, bulk: Bulk, findings: tuple[Finding, ...], read_present: ReadMember, request: VerifyRequest
 ) -> VerifiedBundle:
     """Check what follows the bytes: completeness, image graph, contract, rollback document, image signatures.
-
-    Args:
-        read: Returns the hashed bytes of a member; None when some members are not available.
 
     Raises:
         MalformedError: The parts of a trusted release contradict each other.
@@ -168,21 +169,20 @@ def _conclude(
     if release.members[1].digest != digest_of(VERIFY_TXT):  # F-9.6
         raise MalformedError("VERIFY.txt is not the constant of this format", where="VERIFY.txt")
     # A bundle that is cut short is incomplete, whatever the site holds. F-9.5, F-9.7
-    missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in held)
+    missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in request.held)
     if missing:
         findings = (*findings, _incomplete(release, bulk, missing))
         return VerifiedBundle(verified, bulk, findings, "incomplete", missing)
     delta = bool(bulk.missing)
-    count = len(release.members)
-    size = show_size(sum(blob.size for blob in release.members))
-    text = (
-        f"{len(bulk.present)} of {count} members are in the bundle, the others in the store of this site"
-        if delta
-        else f"{count} members, {size}, every byte checked"
-    )
+    text = f"{len(release.members)} members"
+    if delta:
+        text = f"{len(bulk.present)} of {text} are in the bundle, the others in the store of this site"
+    else:
+        text += f", {show_size(sum(blob.size for blob in release.members))}, every byte checked"
     if elsewhere := len({child.digest for child in release.absent if child.url is not None}):
         text += f"; without {show_count(elsewhere, 'foreign layer')}, which the site gets elsewhere"
     graph, contract, rollback = None, None, None
+    read = _with_store(read_present, bulk, request)
     if read is not None:
         graph = walk(release, read)
         contract = parse_contract(read(release.contract.digest))
@@ -225,7 +225,7 @@ def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Find
         where=f"bundle of {bulk.length} bytes",
         remedy=f"the bundle is cut short; {recut(pieces, 'BUNDLE')}"
         if pieces
-        else "the bundle is cut short, or a delta for a site that holds the rest; ask the vendor for these members",
+        else "cut short, or a delta: ask the vendor for these members, or name the site that holds the rest (--site)",
         pieces=pieces,
     )
     return refused("incomplete", error)

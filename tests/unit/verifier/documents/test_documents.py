@@ -36,11 +36,12 @@ from verifier.approval.request_writer import write_request
 from verifier.commands.show import show_command
 from verifier.commands.verify import verify_command
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
-from verifier.documents.site_view import find_judging_site, site_anchor
+from verifier.documents.site_view import find_judging_site
 from verifier.documents.values import DocumentJudge
 from verifier.reporting.key_change import rotate_key
 from verifier.reporting.report_write import write_report
 from verifier.runtime.drivers.driver import load_driver
+from verifier.site.judging import site_anchor
 from verifier.site.outbox import enrolment_path, report_path
 
 ONE = Vendor(version="1.0.0", sequence=1)

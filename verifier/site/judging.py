@@ -1,0 +1,27 @@
+"""What a site judges a bundle by: its trust anchor, facts and the blobs that it holds. Reads only, without a lock."""
+
+from content.bundle.oci import MAX_MANIFEST_BYTES
+from manifests.words.progress import ProgressCallback
+from verifier.site.folder import Site
+from verifier.site.releases import facts_of, proposed_channel
+from verifier.site.vendor_trust import known_trust
+from verifier.trust.anchor import TrustAnchor
+from verifier.trust.bundle import VerifyRequest
+
+
+def site_anchor(site: Site) -> TrustAnchor:
+    """Return the pin of ``site``, the documents that it has, and the facts by which it judges a release."""
+    facts = facts_of(site.state, proposed_channel(site.path))
+    return TrustAnchor(facts.pin, known_trust(site), facts=facts)
+
+
+def site_request(site: Site, advance: ProgressCallback) -> VerifyRequest:
+    """Return by what ``site`` judges a bundle, in `receive` and in `verify`: a blob of its store need not be on it."""
+    held = frozenset("sha256:" + file.name for file in site.blobs.iterdir()) if site.blobs.is_dir() else frozenset()
+    return VerifyRequest(
+        site_anchor(site),
+        site.host.now(),
+        advance,
+        held=held,
+        stored=lambda blob: site.store.get(blob, MAX_MANIFEST_BYTES),
+    )
