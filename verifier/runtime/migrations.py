@@ -15,6 +15,7 @@ from manifests.words.errors import DamagedError, HostError, WaybillError
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.program_files import (
     CHUNK,
+    SCRATCH,
     NewFile,
     ProgramAccount,
     ProgramLimits,
@@ -27,7 +28,6 @@ from verifier.runtime.program_files import (
     program_of,
     this_platform,
 )
-from verifier.runtime.sandbox import SCRATCH, ProgramRun, check_sandbox, run_program
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
@@ -96,6 +96,8 @@ def check_migration_context(context: MigrationContext, document: Rollback) -> No
     Raises:
         RefusedError: A program is not in the release or not for this platform, or this host cannot give the sandbox.
     """
+    from verifier.runtime.sandbox import check_sandbox  # loaded only where a program is run
+
     commands = [command for backup in document.backup for command in (backup.make, backup.restore, backup.try_)]
     commands += [command for step in document.steps for command in (step.do, step.undo, step.check) if command]
     for command in commands:
@@ -214,6 +216,8 @@ def _run(
     sink: Sink | None = None,
     output_bytes: int = STEP_OUTPUT,
 ) -> ProgramResult:
+    from verifier.runtime.sandbox import ProgramRun, run_program  # loaded only where a program is run
+
     program = program_of(context.release, command)
     seconds = PATIENCE * takes + GRACE_SECONDS
     folder = data_folder(context.site, context.release, context.data)

@@ -19,6 +19,7 @@ from verifier.runtime.drivers.folder import copy_blob
 from verifier.site.disk import Disk, write_all
 
 PROGRAMS = "programs"
+SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
 ProgramEnd = Literal["done", "failed", "timed-out", "output-too-long", "killed"]
 CHUNK = 1 << 20
 KEPT_ERRORS = 4096

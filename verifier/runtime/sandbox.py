@@ -30,6 +30,7 @@ from manifests.words.errors import HostError, RefusedError
 from verifier.runtime.program_files import (
     CHUNK,
     KEPT_ERRORS,
+    SCRATCH,
     PlacedProgram,
     ProgramAccount,
     ProgramEnd,
@@ -43,7 +44,6 @@ from verifier.runtime.program_files import (
 from verifier.site.disk import write_all
 
 # Sticky, and on every Linux (Filesystem Hierarchy Standard 3.0, section 3.18).
-SCRATCH = Path("/tmp")  # noqa: S108 - a folder of our own is made below it
 # A runtime may reserve address space that it never fills: a Go program reserves 1.2 GiB before its first line.
 # Reserved space is harmless, so the limit of memory is on what can be written to.
 RESERVED_BYTES = 2 << 30
