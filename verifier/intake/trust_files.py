@@ -16,7 +16,7 @@ from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import NewList, NewRoot, Notify, adopt_revocations, adopt_roots, known_trust
 
 # Findings that a newer root, later on the same medium, may remove.
-_LATER = frozenset({"root-gap", "signature-unknown"})
+_LATER = frozenset({"root-gap", "root-changed", "signature-unknown"})
 
 
 @dataclass
@@ -66,7 +66,7 @@ def receive_trust(site: Site, files: Iterable[MediaFile], say: Notify) -> Receiv
         try:
             _take(site, file, raw, say, result)
         except WaybillError as error:
-            if isinstance(error, UntrustedError) and error.finding in _LATER:
+            if error.finding in _LATER:
                 result.later.append((file, error))
             else:
                 result.refused.append(error)

@@ -4,18 +4,21 @@ Both have their own signatures and need no approval. They are durable before any
 verified, so that a revocation takes effect at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from content.trust.head import Known, check_own_keys
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import Revocations, judge_revocations, parse_revocations, revoke
-from manifests.trust.root import MAX_ROOT, Chain, join_roots, parse_root, verify_chain
+from manifests.trust.root import MAX_ROOT, Chain, SignedRoot, join_roots, parse_root, verify_chain
 from manifests.trust.root_change import RootChange, change_of_roots
+from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, MalformedError, UntrustedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.journal.events import Alarm, RevocationsInForce, RootInForce
+from verifier.site.unread import attempt
 
 Notify = Callable[[str], None]
 
@@ -52,27 +55,35 @@ def root_documents(site: Site) -> tuple[bytes, ...]:
     """Return the root documents up to the one in force, oldest first; the first may be above version 1.
 
     Raises:
-        DamagedError: One is not a root document any more, or the newest is not the one that the journal pins.
+        DamagedError: One is missing or not a root document any more, or the newest is not the one that the journal
+            pins.
     """
-    versions = range(1, max(site.state.trust.root.version, 1) + 1)
-    paths = (trust_folder(site) / f"{version}.root.json" for version in versions)
-    return tuple(_own_document(site, path) for path in paths if path.is_file())
+    folder, newest = trust_folder(site), max(site.state.trust.root.version, 1)
+    paths = [folder / f"{version}.root.json" for version in range(1, newest + 1)]
+    # A site that was enrolled late has no older ones. Without the vendor's access there are none at all.
+    kept = list(dropwhile(lambda path: not path.exists(), paths))
+    if not kept and not site.state.offboarded:
+        kept = paths[-1:]
+    return tuple(_own_document(site, path) for path in kept)
 
 
 def _own_document(site: Site, path: Path) -> bytes:
-    pin, raw = site.state.trust.root, read_capped(path, MAX_ROOT)
-    problem = "it is damaged, and no longer a root document"
+    pin, problem = site.state.trust.root, "the root document of this site is missing"
     try:
-        signed = parse_root(raw, str(path))
-        if signed.root.version != pin.version or signed.fingerprint == pin.digest:
-            return raw
-        problem = f"it is not the root {pin.version} that the journal names"
+        if path.is_file():
+            problem = "it is damaged, and no longer a root document"
+            raw = read_capped(path, MAX_ROOT)
+            signed = parse_root(raw, str(path))
+            if signed.root.version != pin.version or signed.fingerprint == pin.digest:
+                return raw
+            problem = f"it is not the root {pin.version} that the journal names"
     except MalformedError:
         pass  # the detail, such as a pattern of the format, helps nobody: the file is ours and was whole once
     raise DamagedError(
         problem,
         where=str(path),
-        remedy=f"copy {path.name} from a backup of the site, or the vendor's file of that name, over it",
+        remedy=f"receive any bundle of the vendor again, which brings it: waybill receive BUNDLE; or copy {path.name} "
+        "from a backup of the site",
         finding="root-changed",
     )
 
@@ -82,7 +93,12 @@ def list_in_force(site: Site) -> Revocations | None:
     if site.state.trust.revocations is None:
         return None
     version, digest = site.state.trust.revocations
-    return parse_revocations(site.document(digest), f"revocation list {version}")[1]
+    try:
+        raw = site.document(digest)
+    except DamagedError as error:
+        remedy = f"receive a medium that carries revocation list {version} again: waybill receive MEDIUM"
+        raise error.with_(problem=f"revocation list {version}: {error.problem}", remedy=remedy) from None
+    return parse_revocations(raw, f"revocation list {version}")[1]
 
 
 def own_chain(site: Site) -> Chain:
@@ -115,20 +131,27 @@ def known_trust(site: Site) -> Known:
 def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:
     """Follow the chain as far as ``offered`` leads, and put its newest root in force.
 
-    1. Join the documents and verify them from the pin; 2. check that each root suits this site; 3. report which keys
-    join and leave; 4. store; 5. record in the journal.
+    1. Join the documents and verify them from the pin, and write damaged ones of this site again; 2. check that each
+    root suits this site; 3. report which keys join and leave; 4. store; 5. record in the journal.
 
     Raises:
         MalformedError, UntrustedError, RefusedError: Nothing was changed. A fork is recorded as an alarm.
+        DamagedError: A document of this site is damaged, and ``offered`` does not bring the pinned one.
     """
     state = site.state
+    damage: list[WaybillError] = []
+    own = attempt(lambda: root_documents(site), damage)
     try:
-        joined = join_roots(root_documents(site), offered)  # 1
-        chain = verify_chain(joined, state.trust.root)
+        chain = verify_chain(join_roots(own or (), offered), state.trust.root)  # 1
     except UntrustedError as error:
+        if damage:
+            raise damage[0] from error
         if error.finding == "root-fork":
             _alarm(site, error)
         raise
+    if damage:
+        _keep_roots(site, (signed for signed in chain.roots if signed.root.version <= state.trust.root.version))
+        say(f"{damage[0].where}: written again from this medium, because {damage[0].problem}")
     new = [signed for signed in chain.roots if signed.root.version > state.trust.root.version]
     if not new:
         return ()
@@ -151,13 +174,17 @@ def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) ->
         say("  signed by the quorum of the version before and by its own quorum")
         for line in change.lines:
             say(f"  {line}")
-    folder = trust_folder(site)
-    for signed in chain.roots:  # 4
-        path = folder / f"{signed.root.version}.root.json"
-        if not path.is_file() or path.read_bytes() != signed.raw:
-            site.disk.write(path, signed.raw)
+    _keep_roots(site, chain.roots)  # 4
     site.record(RootInForce(pin=chain.pin))  # 5
     return tuple(adopted)
+
+
+def _keep_roots(site: Site, roots: Iterable[SignedRoot]) -> None:
+    site.disk.make_folder(trust_folder(site))
+    for signed in roots:
+        path = trust_folder(site) / f"{signed.root.version}.root.json"
+        if attempt(path.read_bytes, []) != signed.raw:
+            site.disk.write(path, signed.raw)
 
 
 def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) -> NewList:
@@ -166,6 +193,8 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
     Raises:
         MalformedError, UntrustedError: Nothing was changed. Two lists of one version are recorded as an alarm.
     """
+    if site.state.trust.revocations == (parse_revocations(data, what)[1].version, digest_of(data)):
+        site.keep_document(data)  # the copy here may be damaged
     held = list_in_force(site)
     try:
         judged = judge_revocations(data, own_chain(site), held, what)

@@ -1,5 +1,6 @@
 """What a site holds of its vendor's trust: roots and lists come in, are in force first, and never go back."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -448,3 +449,52 @@ def test_a_changed_root_document_of_the_site_is_said_plainly(place: Place) -> No
         assert "regex" not in str(caught.value)
     path.write_bytes(raw)
     assert own_chain(place.open()).newest.version == 1
+
+
+@pytest.mark.parametrize("how", ["missing", "changed", "cut", "unreadable"])
+def test_a_lost_root_document_is_named_and_comes_back_with_the_next_medium(place: Place, how: str) -> None:
+    bring(place, ("2", SECOND_ROOT_FILE))
+    path = place.path / "trust" / "2.root.json"
+    path.unlink()
+    if how == "unreadable":
+        path.symlink_to("/proc/self/mem")
+    elif how != "missing":
+        path.write_bytes(SECOND_ROOT_FILE[:300] if how == "cut" else SECOND_ROOT_FILE.replace(b"2", b"3"))
+    with pytest.raises(WaybillError) as caught:
+        own_chain(place.open())
+    assert caught.value.where == str(path)
+    bring(place, ("2", SECOND_ROOT_FILE))
+    assert path.read_bytes() == SECOND_ROOT_FILE
+    assert own_chain(place.open()).newest.version == 2
+
+
+def test_a_folder_of_root_documents_mends_the_one_in_force_whatever_comes_first(place: Place) -> None:
+    bring(place, ("2", SECOND_ROOT_FILE))
+    shutil.rmtree(place.path / "trust")
+    media, _ = bring(place, ("1", FIRST.root_file()), ("2", SECOND_ROOT_FILE))
+    assert media.error is None
+    assert own_chain(place.open()).newest.version == 2
+
+
+def test_an_older_root_document_mends_nothing_and_the_error_is_about_the_lost_file(place: Place) -> None:
+    """Only the pinned root proves that the documents of a medium are the ones that were lost."""
+    bring(place, ("2", SECOND_ROOT_FILE))
+    path = place.path / "trust" / "2.root.json"
+    path.unlink()
+    with place.hold() as site, pytest.raises(DamagedError, match="the root document of this site is missing") as caught:
+        adopt_roots(site, (FIRST.root_file(),))
+    assert caught.value.where == str(path)
+    assert "waybill receive BUNDLE" in caught.value.remedy
+    assert not path.exists()
+
+
+def test_a_damaged_revocation_list_comes_back_with_the_next_medium(place: Place) -> None:
+    bring(place, ("list", listing(1)))
+    site = place.open()
+    _, digest = site.state.trust.revocations or (0, "")
+    site.document_path(digest).write_bytes(b"{")
+    with pytest.raises(DamagedError, match="revocation list 1: the document has digest") as caught:
+        list_in_force(site)
+    assert "waybill receive MEDIUM" in caught.value.remedy
+    bring(place, ("list", listing(1)))
+    assert list_in_force(place.open()) is not None
