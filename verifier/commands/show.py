@@ -1,6 +1,7 @@
 """waybill show"""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,12 +24,10 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
 from manifests.words.text import one_line
 from manifests.words.units import show_count, show_size
-from verifier.commands.trust_options import find_trust, with_trust
+from verifier.commands.trust_options import NamedTrust, find_trust, name_other_trust, with_trust
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
 from verifier.documents.signing_files import ShownFile, show_request, show_signing_file
 from verifier.documents.values import DocumentJudge
-from verifier.site.folder import Site
-from verifier.trust.anchor import TrustAnchor
 
 
 @command(
@@ -62,12 +61,10 @@ def show_command(
         )
     if role is not None:
         return _pems(file, role)
-    anchor, judging = find_trust(root, fingerprint, site)
-    # Without an option the site is a guess: another vendor's file is then shown, not refused.
-    guessed = judging if site is None else None
+    trust = find_trust(root, fingerprint, site)
     if document:
-        return _show_document(file, anchor, judging, enrolment, guessed)
-    return _show_bundle(file, anchor, guessed)
+        return _show_document(file, trust, enrolment)
+    return _show_bundle(file, trust)
 
 
 def _plain(shown: ShownFile) -> Result:
@@ -81,16 +78,14 @@ def _part_of_request(file: Path) -> ShownFile | None:
     return None if is_bundle else show_signing_file(file)
 
 
-def _show_bundle(file: Path, anchor: TrustAnchor | None, guessed: Site | None) -> Result:
-    head = open_head(file)
+def _show_bundle(file: Path, trust: NamedTrust) -> Result:
+    head, anchor = open_head(file), trust.anchor
     first = "not verified: no trust was named (--fingerprint, --root or --site)"
     verified = None
     try:
         verified = verify_head(head, anchor.pin, anchor.known) if anchor else None
     except UntrustedError as error:
-        if guessed is None:
-            raise
-        first = _not_trusted(error, guessed)
+        first = _not_trusted(error, trust, file)
     notes = _notes(file)
     if verified is None:
         return _show_release(first, parse_release(head.release), digest_of(head.release), None, notes)
@@ -110,25 +105,29 @@ def _notes(file: Path) -> tuple[str, ...]:
         return (f"not shown: {error.problem}",)
 
 
-def _not_trusted(error: UntrustedError, site: Site) -> str:
-    return f"not verified by the site {site.path}: {error.problem} (for another vendor's file: --root FILE)"
+def _not_trusted(error: WaybillError, trust: NamedTrust, file: Path, kind: str = "") -> str:
+    """Return the first line for a file that a guessed site does not trust: it is shown. Else raise ``error``."""
+    site = trust.guessed_by(error)
+    if site is None:
+        raise error
+    return f"not verified by the site {site.path}: {error.problem} ({name_other_trust('show', str(file), kind)})"
 
 
-def _show_document(
-    file: Path, anchor: TrustAnchor | None, site: Site | None, enrolment: Path | None, guessed: Site | None
-) -> Result:
+def _show_document(file: Path, trust: NamedTrust, enrolment: Path | None) -> Result:
     data, document = read_document(file)
+    if enrolment is not None:
+        trust = replace(trust, guessed=False)
     by: str | None = None
     try:
-        by = judge_document(file, data, document, DocumentJudge(anchor, site, enrolment)).by
+        by = judge_document(file, data, document, DocumentJudge(trust.anchor, trust.site, enrolment)).by
         first = f"verified: {by}"
     except (UsageError, RefusedError) as error:
         first = f"not verified: {error.problem} ({error.remedy})"
+        if trust.guessed_by(error) is not None:
+            first = _not_trusted(error, trust, file, document.kind)
     except UntrustedError as error:
-        if guessed is None or enrolment is not None:
-            raise
-        first = _not_trusted(error, guessed)
-    if by is None and document.fingerprint and anchor is None:
+        first = _not_trusted(error, trust, file, document.kind)
+    if by is None and document.fingerprint and trust.anchor is None:
         first = f"not verified: compare this fingerprint with the vendor's paper before you trust {file.name}"
     return Result(document_text(first, document), {"verified": by is not None, "by": by, **document_data(document)})
 

@@ -14,9 +14,9 @@ from console.options import command, path_option
 from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
-from manifests.words.errors import UsageError, WaybillError, missing_file
+from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError, missing_file
 from manifests.words.text import one_line
-from verifier.commands.trust_options import find_trust, with_trust
+from verifier.commands.trust_options import NamedTrust, find_trust, name_other_trust, with_trust
 from verifier.trust.anchor import TrustAnchor
 from verifier.trust.bundle import VerifiedBundle, VerifyRequest, verify_path, verify_pipe
 from verifier.trust.findings import Finding, most_severe, refusal
@@ -49,10 +49,10 @@ def verify_command(
     a delta: what the site holds counts, as in receive. FILE may also be a signed document: root, revocation list,
     authorisation, consignment, receipt, enrolment, report, request, answer.
     """
-    anchor, judging_site = None, None
+    trust = NamedTrust()
     if enrolment is None or any((root, fingerprint, site)):
-        anchor, judging_site = find_trust(root, fingerprint, site)
-    if anchor is None and enrolment is None:
+        trust = find_trust(root, fingerprint, site)
+    if trust.anchor is None and enrolment is None:
         raise UsageError(
             "no trust was named",
             where="trust",
@@ -60,7 +60,7 @@ def verify_command(
         )
     if head_file is not None and len(files) > 1:
         raise UsageError("--head belongs to one bundle", where="--head")
-    results = [_verify_one(file, anchor, judging_site, enrolment, head_file) for file in files]
+    results = [_verify_one(file, trust, enrolment, head_file) for file in files]
     error = most_severe(result.error for result in results)
     texts = [
         _without_problem(result.text, error) if error is not None and result.error is error else result.text
@@ -82,30 +82,44 @@ def _without_problem(text: str, error: WaybillError) -> str:
     return text.replace(Finding(error.finding, "refused", error.problem).line(), f"refused  {error.finding}", 1)
 
 
-def _verify_one(
-    file: str, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None, head_file: Path | None
-) -> Result:
+def _verify_one(file: str, trust: NamedTrust, enrolment: Path | None, head_file: Path | None) -> Result:
     try:
         if is_document(file):
             if head_file is not None:
                 raise UsageError("belongs to a bundle", where="--head", remedy=f"waybill verify {file}, without it")
-            return _verify_document(file, anchor, site, enrolment)
-        if anchor is None:
+            return _verify_document(file, trust, enrolment)
+        if trust.anchor is None:
             raise UsageError(
                 "an enrolment proves the signatures of a site, not those of a bundle",
                 where=file,
                 remedy=_name_trust((file,)),
             )
-        bundle = _verify_file(file, anchor, site, head_file)
+        bundle = _verify_file(file, trust.anchor, trust.site, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else missing_file(file)
         if error.exit_code in _NOT_JUDGED:
             text = f"verdict: not judged: {file}: {error.problem}"
             return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)
-        finding = Finding(error.finding, "refused", error.problem, error)
-        data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
-        return Result(f"verdict: {_verdict(error)} {file}\n{finding.line()}", data, error)
-    return verdict_of(file, bundle)
+        return _refused(file, error, trust)
+    return verdict_of(file, bundle, trust)
+
+
+def _refused(file: str, error: WaybillError, trust: NamedTrust, kind: str = "") -> Result:
+    error = _with_site(file, error, trust, kind)
+    finding = Finding(error.finding, "refused", error.problem, error)
+    data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
+    site = trust.guessed_by(error)
+    verdict = _verdict(error) if site is None else f"not verified by the site {site.path}:"
+    return Result(f"verdict: {verdict} {file}\n{finding.line()}", data, error)
+
+
+def _with_site(file: str, error: WaybillError, trust: NamedTrust, kind: str = "") -> WaybillError:
+    """Return ``error`` with the guessed site that judged, and how to name other trust."""
+    site = trust.guessed_by(error)
+    if site is None:
+        return error
+    judged = f"the site {site.path} judged, because no trust was named; by other trust: "
+    return error.with_(remedy=f"{error.remedy}; {judged}{name_other_trust('verify', file, kind)}")
 
 
 def is_document(file: str) -> bool:
@@ -117,13 +131,16 @@ def is_document(file: str) -> bool:
         return opened.read(1) == b"{"
 
 
-def _verify_document(file: str, anchor: TrustAnchor | None, site: "Site | None", enrolment: Path | None) -> Result:
+def _verify_document(file: str, trust: NamedTrust, enrolment: Path | None) -> Result:
     # Imported here: verifying a bundle loads no other document's code (docs/audit.md lists what is loaded).
     from verifier.documents.registry import document_data, judge_document, read_document
     from verifier.documents.values import DocumentJudge
 
     data, document = read_document(Path(file))
-    signed = judge_document(Path(file), data, document, DocumentJudge(anchor, site, enrolment))
+    try:
+        signed = judge_document(Path(file), data, document, DocumentJudge(trust.anchor, trust.site, enrolment))
+    except (UntrustedError, RefusedError) as error:
+        return _refused(file, error, trust, document.kind)
     finding = Finding("signatures", "ok", signed.by)
     practice = ", practice" if signed.practice else ""
     lines = [
@@ -175,12 +192,13 @@ def _finding(finding: Finding) -> dict[str, str]:
     return {"id": finding.id, "level": finding.level, "text": finding.text}
 
 
-def verdict_of(file: str, bundle: VerifiedBundle) -> Result:
+def verdict_of(file: str, bundle: VerifiedBundle, trust: NamedTrust) -> Result:
     """The verdict, then one line for each finding."""
     release = bundle.head.release
     error = refusal(bundle.findings)
     name = f"{release.product} {release.version}"
     if error is not None:
+        error = _with_site(file, error, trust)
         verdict = f"{_verdict(error)} {name}"
     else:
         practice = ", practice" if bundle.head.practice else ""

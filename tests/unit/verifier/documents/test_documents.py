@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -17,10 +18,10 @@ from content.bundle.head import open_head
 from manifests.documents.closure import STEPS, Closure, ClosureStep, KeptReports, sign_closure
 from manifests.documents.consignment import Request
 from manifests.documents.report import Acknowledged
-from manifests.trust.envelope_writer import encode_revocations, seal
+from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.private_keys import Signer, generate_key
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
-from manifests.trust.root import ROOT_TYPE
+from manifests.trust.root import ROOT_TYPE, Root
 from manifests.words.canonical import encode
 from manifests.words.errors import WaybillError
 from manifests.words.fingerprint import as_words
@@ -28,7 +29,7 @@ from tests.authorisations import authorisation, carried, sealed
 from tests.consignments import consignment_for, signed
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
-from tests.vendor import CONSIGNMENT, RELEASE, ROOT, STRANGER, Vendor
+from tests.vendor import CONSIGNMENT, RELEASE, ROOT, SECOND, STRANGER, Vendor, derived
 from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of
 from verifier.approval.request_reader import open_request
@@ -76,6 +77,14 @@ class World:
         return ("--root", str(self.root))
 
 
+# How `show` and `verify` name other trust for a file of that kind, if not with --root.
+OTHER_TRUST = {
+    "report": "--enrolment ENROLMENT",
+    "enrolment": "--fingerprint WORDS",
+    "request": "--site DIR",
+    "answer": "--site DIR",
+    "approval": "--site DIR",
+}
 KINDS = {
     "root": "small-works, version 1",
     "revocations": "small-works, revocation list 3",
@@ -392,12 +401,47 @@ def test_whatever_is_in_it_ends_in_words(world: World, kind: str, data: st.DataO
     assert text == raw
 
 
-def test_a_file_of_another_vendor_is_shown_and_names_the_site_that_was_asked(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class OtherVendor(Vendor):
+    """A vendor of the same product with a name and keys of its own."""
+
+    def root(self) -> Root:
+        own = {"root": derived(301), "release": SECOND, "consignment": derived(302), "rollback": derived(303)}
+        held = {
+            name: msgspec.structs.replace(role, keys=(own[name].public.keyid,), threshold=1)
+            for name, role in super().root().roles.items()
+        }
+        keys = {one.public.keyid: one.public for one in own.values()}
+        return msgspec.structs.replace(super().root(), vendor="other-works", keys=keys, roles=held)
+
+    def root_file(self) -> bytes:
+        return seal(encode_root(self.root()), ROOT_TYPE, (derived(301),))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """The site of another vendor and customer on the same host."""
+    return make_place(
+        tmp_path_factory.mktemp("elsewhere"), OtherVendor(signers=(SECOND,)), disk=QuickDisk(), reserve="4KiB"
+    )
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "bundle"])
+def test_a_file_that_a_site_nobody_named_does_not_trust(
+    world: World, elsewhere: Place, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "1.root.json"
-    path.write_bytes(ONE.but(threshold=2).root_file())
-    monkeypatch.chdir(world.place.path)
+    """`show` explains it and `verify` refuses it; both name the site that judged and how to name other trust."""
+    path = world.files.get(kind, world.folder / "1.tar")
+    option = OTHER_TRUST.get(kind, "--root ROOT")
+    monkeypatch.chdir(elsewhere.path)
     first = text(show_command, path).splitlines()[0]
-    assert first.startswith(f"not verified by the site {world.place.path}: ")
-    assert run(show_command, path, "--site", world.place.path, code=4)["error"]["problem"]
+    assert first.startswith(f"not verified by the site {elsewhere.path}: ")
+    assert first.endswith(f"(waybill show {path} {option})")
+    done = CliRunner().invoke(verify_command, [str(path)])
+    assert done.exit_code in (4, 5)
+    assert done.stdout.startswith(f"verdict: not verified by the site {elsewhere.path}: {path}\n")
+    other = f"by other trust: waybill verify {path} {option}"
+    assert f"the site {elsewhere.path} judged, because no trust was named; {other}" in done.stderr
+    # A site that was named is no guess.
+    for command in (show_command, verify_command):
+        named = CliRunner().invoke(command, [str(path), "--site", str(elsewhere.path)])
+        assert "no trust was named" not in named.output
