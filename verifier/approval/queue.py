@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
@@ -20,7 +21,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
-from verifier.site.releases import proposed_channel, read_schema, schema_name
+from verifier.site.releases import proposed_channel, read_schema, revoked_release, schema_name
 from verifier.site.unread import attempt
 
 
@@ -52,6 +53,7 @@ class Waiting:
         then: Command that carries it out after approval, without ``waybill``; empty when it cannot be.
         before: How the release ended when it ran at this site the last time.
         lacks: What ``site.yaml`` lacks for it, one line each; approvals alone do not help then.
+        revoked: Why the release of a rollback is revoked. Such a rollback is possible, and never advised.
     """
 
     head: ItemHead
@@ -62,6 +64,7 @@ class Waiting:
     then: str = ""
     before: str | None = None
     lacks: tuple[str, ...] = ()
+    revoked: str | None = None
 
     @property
     def problem(self) -> str | None:
@@ -99,6 +102,7 @@ def waiting_data(waiting: Waiting) -> dict[str, object]:
         "rejected": list(status.rejected) if status else [],
         "before": waiting.before,
         "lacks": list(waiting.lacks),
+        "revoked": waiting.revoked,
         "problem": waiting.problem or "",
     }
 
@@ -128,8 +132,12 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         state = "not possible"
         if status is None:
             notes.append(f"{name}: {waiting.problem}")
+            notes += [f"{name}: {waiting.error.remedy}"] if waiting.error and waiting.error.remedy else []
         else:
             state = f"{'agreed' if status.met else 'waits'}: {_roles_text(status) or 'no approvals needed'}"
+            if waiting.revoked:
+                notes.append(f"{name}: release {head.version} is revoked: {waiting.revoked}")
+                state = f"revoked; {state}"
             if waiting.lacks:
                 state = f"site not ready; {state}"
             notes += [f"{name}: {line}" for line in waiting.lacks]
@@ -138,14 +146,11 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
+    advised = [waiting for waiting in queue if waiting.status is not None and not waiting.revoked]
     # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
-    possible = [
-        waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}"
-        for waiting in queue
-        if waiting.status is not None
-    ]
+    possible = [waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}" for waiting in advised]
     # What people have agreed to comes first: it can be done now.
-    possible = [waiting.then for waiting in queue if waiting.met and waiting.roles] + possible
+    possible = [waiting.then for waiting in advised if waiting.met and waiting.roles] + possible
     lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
     lines += [f"next: waybill {possible[0]}"] if possible else []
     return "\n".join(lines)
@@ -287,7 +292,8 @@ def _rollbacks(site: Site) -> list[Waiting]:
         waiting = _weigh(site, ItemHead(item, "rollback", target.release, target.version, since))
         unread = waiting.error is not None and not isinstance(waiting.error, RefusedError)
         if unread or any(role.have for role in waiting.roles):
-            rollbacks.append(waiting)
+            revoked = attempt(partial(revoked_release, site, target.release), [])
+            rollbacks.append(replace(waiting, revoked=revoked))
     return rollbacks
 
 

@@ -57,7 +57,10 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         RefusedError: There is none, it was used already, its target is revoked, or the vendor's access has ended.
         UntrustedError: It fits, but its keys no longer count.
     """
-    check_served(site.state)
+    floor = site.state.floor_of(target.channel)
+    below = f"generation {target.number} has sequence {target.mark.sequence}, below the floor "
+    below += str(floor.sequence if floor else 0)
+    _check_served(site, below, item)
     refusals: list[WaybillError] = []
     others = []
     for read, carried in _held(site, running):
@@ -93,7 +96,6 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         return signed
     if refusals:
         raise refusals[-1]
-    floor = site.state.floor_of(target.channel)
     remedy = (
         f"ask the vendor for an authorisation for {site.state.site} from {running.version} "
         f"({_place(running.channel, running.mark)}) to {target.version}, then run waybill receive PATH"
@@ -102,12 +104,23 @@ def find_authorisation(site: Site, running: Generation, target: Generation, item
         remedy = "install a release that is not below the floor; an authorisation only leads to an older one"
     here = "; ".join(f"authorisation {other.number} is {_describe(other)}" for other in others[-3:])
     raise RefusedError(
-        f"generation {target.number} has sequence {target.mark.sequence}, below the floor "
-        f"{floor.sequence if floor else 0}" + (f"; {here}" if here else ""),
+        below + (f"; {here}" if here else ""),
         where=item,
         remedy=remedy,
         finding="below-floor",
     )
+
+
+def _check_served(site: Site, below: str, item: str) -> None:
+    try:
+        check_served(site.state)
+    except RefusedError as error:
+        raise RefusedError(
+            f"{below}; {error.problem}, so no authorisation of the vendor counts here any more",
+            where=item,
+            remedy="run `waybill status`; a rollback to a kept generation that is not below the floor still works",
+            finding="offboarded",
+        ) from None
 
 
 @dataclass(frozen=True)

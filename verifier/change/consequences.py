@@ -1,6 +1,7 @@
 """What an approver must weigh first: whether a rollback stays possible, what stops, how the floor rises. Reads only."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_duration
@@ -14,6 +15,7 @@ from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import Blocked
 from verifier.site.releases import revoked_release
+from verifier.site.unread import attempt
 from verifier.trust.findings import Finding
 
 WORKED = (State.CONFIRMED, State.SETTLED)
@@ -33,15 +35,26 @@ def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) ->
 
 def rollbacks_left(site: Site) -> str:
     """Return why no kept generation could be reached by a rollback at present; empty when one could be."""
+    return reachable_generation(site, revoked=True)[1]
+
+
+def reachable_generation(site: Site, *, revoked: bool) -> tuple[Generation | None, str]:
+    """Return the newest kept generation that a rollback could reach at present; else None and why none could.
+
+    Args:
+        revoked: Whether a revoked release counts. A rollback to one is possible, but is never advised.
+    """
     reasons = []
     for generation in _kept(site, site.state.installs.current):
+        why = None if revoked else attempt(partial(revoked_release, site, generation.release), [])
         try:
             rollback_change(site, generation.number)
         except WaybillError as error:
-            reasons.append(f"generation {generation.number} ({generation.version}): {error.problem}")
-        else:
-            return ""
-    return "; ".join(reasons) or "no earlier generation is kept"
+            why = error.problem
+        if why is None:
+            return generation, ""
+        reasons.append(f"generation {generation.number} ({generation.version}): {why}")
+    return None, "; ".join(reasons) or "no earlier generation is kept"
 
 
 def _no_rollback(site: Site, change: Change, after: SiteState) -> Iterator[tuple[str, str]]:

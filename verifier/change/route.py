@@ -15,7 +15,7 @@ from verifier.change.rollback_plan import rollback_change
 from verifier.change.values import CONFIG, Change
 from verifier.site.folder import Site
 from verifier.site.journal.installs import ReceivedRelease
-from verifier.site.releases import read_kept_head
+from verifier.site.releases import read_kept_head, revoked_release
 
 
 @dataclass(frozen=True)
@@ -197,6 +197,8 @@ def upgrade_path(site: Site, target: ReceivedRelease, received: list[ReceivedRel
     candidates = []
     for release in received:
         try:
+            if revoked_release(site, release.release) is not None:
+                continue
             ranges = read_kept_head(site, release.release).release.needs.from_
         except WaybillError:
             continue

@@ -12,6 +12,8 @@ from verifier.site.generations import Installed, read_generation, read_installed
 from verifier.site.journal.events import Planned
 from verifier.site.journal.installs import State
 from verifier.site.journal.transitions import BEFORE_CHANGE
+from verifier.site.releases import revoked_release
+from verifier.site.unread import attempt
 
 # States in which the rollback document decides: before them its folder is not there, after them nothing is undecided.
 SCRIPTED = (
@@ -84,7 +86,15 @@ def describe_trial(site: Site) -> str:
     return f"{show_duration(left)} of running time are left, then it is rolled back automatically"
 
 
-def confirm_command(site: Site) -> str:
+def trial_commands(site: Site, planned: Planned) -> str:
+    """Return the commands that end a trial; a release that was revoked meanwhile is only left."""
+    revoked = attempt(lambda: revoked_release(site, planned.release), [])
+    if revoked is not None:
+        return f"`waybill rollback`; release {planned.version} is revoked: {revoked}"
+    return f"`{_confirm_command(site)}` or `waybill rollback`"
+
+
+def _confirm_command(site: Site) -> str:
     """Return the command that confirms a trial at this site."""
     try:
         asks_key = site.policy.confirm.or_person is not None
@@ -124,7 +134,7 @@ def transaction_error(site: Site) -> WaybillError | None:
         return TrialError(
             f"{target} runs on trial and passed its probes" + (f"; {left}" if left else ""),
             where=planned.item,
-            remedy=f"run {confirm_command(site)} or waybill rollback",
+            remedy=f"run {trial_commands(site, planned)}",
             finding="trial",
         )
     if transaction.state in BEFORE_CHANGE:

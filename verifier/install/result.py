@@ -11,7 +11,7 @@ from manifests.words.units import show_size
 from verifier.change.data_return import check_previous_generation
 from verifier.change.route import Route, items_under_way
 from verifier.change.space import InstallNeed
-from verifier.change.transaction import confirm_command, transaction_error
+from verifier.change.transaction import transaction_error, trial_commands
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
@@ -66,7 +66,7 @@ def check_idle(site: Site) -> None:
         raise RefusedError(
             f"generation {transaction.planned.target} is on trial",
             where="site",
-            remedy=f"run `{confirm_command(site)}` or `waybill rollback`",
+            remedy=f"run {trial_commands(site, transaction.planned)}",
             finding="trial",
         )
     if transaction.state != State.CONFIRMED:

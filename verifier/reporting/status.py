@@ -3,30 +3,34 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from manifests.documents.plan import parse_plan
-from manifests.words.errors import AttentionError, DamagedError, UntrustedError, WaybillError
+from manifests.words.errors import WaybillError
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, parse_time, rfc3339
 from manifests.words.units import parse_duration, show_times
 from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
-from verifier.change.route import items_of_plan
-from verifier.change.transaction import transaction_error, trial_left
-from verifier.install.restore import damage_of_running
-from verifier.install.result import check_idle
+from verifier.change.transaction import trial_left
 from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
+from verifier.reporting.site_problems import (
+    attention,
+    foreign_journal,
+    revoked_running,
+    unfinished_change,
+    unproved_policy,
+    unsettled_change,
+)
 from verifier.rules.emergency import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
-from verifier.site.folder import CURRENT, Site
+from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import State, Transaction
 from verifier.site.journal.state import SiteState
-from verifier.site.lock import check_ours
 from verifier.site.outbox import newest_report, report_path
-from verifier.site.releases import running_revoked
+from verifier.site.releases import revoked_release
 from verifier.site.unread import attempt
+from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -55,8 +59,8 @@ def read_status(
         health: The probes, measured now; None for their last results in the journal.
     """
     probes = last_health(site) if health is None else health
-    foreign, unproved, unfinished = _foreign(site), _unproved(site), _unfinished(site)
-    error = foreign or _unsettled(site, unproved, unfinished) or _attention(site, components or ())
+    foreign, unproved, unfinished = foreign_journal(site), unproved_policy(site), unfinished_change(site)
+    error = foreign or unsettled_change(site, unproved, unfinished) or attention(site, components or (), waiting)
     lines = []
     for problem in (foreign, unproved, unfinished):
         if problem is not None:
@@ -118,7 +122,7 @@ def _runs(
 ) -> list[str]:
     """Return lines about the running release, its components and its probes."""
     state, running = site.state, site.state.installs.running
-    lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}"]
+    lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}", *_offboarding(state)]
     if running is None:
         lines.append("runs       nothing is installed")
     else:
@@ -127,7 +131,7 @@ def _runs(
             f"for {age(running.since, now)} ({running.state})"
         )
     lines += _below(site)
-    revoked, unread = _revoked(site)
+    revoked, unread = revoked_running(site)
     if revoked:
         lines.append(f"           running revoked: {revoked}")
     if unread is not None:
@@ -156,10 +160,8 @@ def _in_force(site: Site) -> list[str]:
     if state.trust.time_claimed is not None:
         claimed = rfc3339(state.trust.time_claimed)
         lines.append(f"time       {claimed} is claimed; to accept it: waybill confirm --time {claimed} --key KEY")
-    lines.append(
-        f"revoked    by list {state.trust.revocations[0]}" if state.trust.revocations else "revoked    no list yet"
-    )
-    return lines
+    by = f"by list {state.trust.revocations[0]}" if state.trust.revocations else "no list yet"
+    return [*lines, f"revoked    {'no list is in force any more' if state.offboarded else by}"]
 
 
 def _reporting(site: Site, now: datetime) -> list[str]:
@@ -189,10 +191,11 @@ def _reporting(site: Site, now: datetime) -> list[str]:
     if back := state.clock_back + (now < state.last_at):
         lines.append(f"clock      set back {show_times(back)}")
     if not site.reserve.exists():
-        lines.append("reserve    used on a full disk; the next report restores it when there is space")
+        when = "" if state.offboarded else "; the next report restores it when there is space"
+        lines.append(f"reserve    used on a full disk{when}")
     for (code, detail), count in Counter((one.code, one.detail) for one in state.alarms).items():
         lines.append(f"alarm      {code}: {detail}{f' ({show_times(count)})' if count > 1 else ''}")
-    return [*lines, *_offboarding(state), f"verifier   {VERIFIER_VERSION}"]
+    return [*lines, f"verifier   {VERIFIER_VERSION}"]
 
 
 def _emergency_rules(site: Site) -> list[tuple[str, int, int]]:
@@ -204,65 +207,6 @@ def _emergency_rules(site: Site) -> list[tuple[str, int, int]]:
         return []
     used, policy, installs = state.trust.uses, state.trust.policy, state.trust.installs_since
     return [(rule.name, rule.uses, uses_left(rule, used, policy=policy, plan="", installs=installs)) for rule in rules]
-
-
-def _unsettled(site: Site, unproved: WaybillError | None, unfinished: WaybillError | None) -> WaybillError | None:
-    """Return why no change can begin at this site, or the interrupted act that has to be finished."""
-    transaction = site.state.installs.transaction
-    if unproved is not None:
-        return unproved if transaction_error(site) is None else unfinished
-    try:
-        check_idle(site)
-    except WaybillError:
-        return unfinished
-    interrupted = transaction is not None and transaction.act is not None
-    return unfinished if interrupted or site.state.installs.inconsistent else None
-
-
-def current_problem(site: Site) -> str | None:
-    """Return how ``current`` differs from the journal; None if it does not."""
-    wanted, pointed = site.state.installs.current, site.pointed()
-    if pointed == wanted:
-        return None
-    if pointed == 0:
-        seen = "is missing"
-    elif pointed is None:
-        seen = "is not a link to a generation"
-    else:
-        seen = f"points at generation {pointed}"
-    return f"`current` {seen}; by the journal {f'generation {wanted} runs' if wanted else 'nothing is installed'}"
-
-
-def _attention(site: Site, components: tuple[Component, ...]) -> WaybillError | None:
-    if problem := current_problem(site):
-        remedy = "waybill recover points it at the generation of the journal; reports say inconsistent until then"
-        return AttentionError(problem, where=str(site.path / CURRENT), remedy=remedy, finding="current-differs")
-    running = site.state.installs.running
-    if (damage := damage_of_running(site)) is not None:
-        return damage
-    wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
-    if wrong:
-        return AttentionError(
-            "; ".join(wrong), where="components", remedy="waybill recover restarts the components", finding="drift"
-        )
-    revoked, unread = _revoked(site)
-    if unread is not None:
-        return unread
-    if revoked:
-        return AttentionError(
-            f"{running.version if running else ''} is running revoked: {revoked}",
-            where="release",
-            remedy="install the release that replaces it, or waybill rollback; until then the release keeps running",
-            finding="running-revoked",
-        )
-    return None
-
-
-def _revoked(site: Site) -> tuple[str | None, WaybillError | None]:
-    """Return why the running release is revoked, None when it is not; and why that is not known, None when it is."""
-    failures: list[WaybillError] = []
-    revoked = attempt(lambda: running_revoked(site), failures)
-    return revoked, failures[0] if failures else None
 
 
 def _data(
@@ -292,6 +236,7 @@ def _data(
         "policy": state.trust.policy_number,
         "emergency": [{"rule": name, "uses": uses, "left": left} for name, uses, left in _emergency_rules(site)],
         "waiting": [waiting_data(item) for item in waiting],
+        "offboarded_at": optional_time(state.offboarding.done_at) if state.offboarding else None,
         "late": list(late_of(site, now)),
         "clock": clock_verdict(state.trust.time_floor, now),
         "time_floor": optional_time(state.trust.time_floor),
@@ -332,20 +277,6 @@ def _allowed(state: SiteState) -> str:
     return f"by the vendor's authorisation {by[:19]}, approved by this site's people"
 
 
-def _foreign(site: Site) -> WaybillError | None:
-    """Return why the journal and the key belong to two sites or two times; None also if the key cannot be read."""
-    if site.state.offboarded:
-        return None
-    try:
-        check_ours(site)
-        site.signer()
-    except (DamagedError, UntrustedError) as error:
-        return error
-    except (WaybillError, OSError):
-        return None
-    return None
-
-
 def late_of(site: Site, now: datetime) -> tuple[str, ...]:
     """Return the dates that have passed and a report that is due, by the later of clock and time floor.
 
@@ -370,7 +301,7 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
 
 
 def _offboarding(state: SiteState) -> list[str]:
-    """Return a line about the end of the vendor's access, if it was requested."""
+    """Return lines about the end of the vendor's access, if it was requested."""
     offboarding = state.offboarding
     if offboarding is None:
         return []
@@ -384,55 +315,15 @@ def _offboarding(state: SiteState) -> list[str]:
     proof = ", ".join(tried) or "nothing tried yet"
     unfinished = "" if offboarding.ended else "; unfinished: waybill offboard continues"
     end = f"{rfc3339(offboarding.done_at)} ({offboarding.done.reason})"
-    return [f"vendor     its access ended at {end}; {proof}{unfinished}"]
-
-
-def _unproved(site: Site) -> WaybillError | None:
-    """Return why the people of the policy before did not approve the policy in force."""
-    try:
-        _ = site.policy
-    except WaybillError as error:
-        return error
-    return None
-
-
-def _unfinished(site: Site) -> WaybillError | None:
-    """Return how the last transaction failed, or where it was interrupted; None if it ended well."""
-    transaction = site.state.installs.transaction
-    if transaction is None or transaction.state == State.SETTLED:
-        return None
-    error = transaction_error(site)
-    if error is not None:
-        return error
-    why = f": {transaction.detail}" if transaction.detail else ""
-    if transaction.state == State.CONFIRMED:
-        problem = f"generation {transaction.planned.target} is confirmed; cleaning up is unfinished{why}"
-        command = "recover"
-    else:
-        act = transaction.act
-        how = f"was cut off while it was to {act}" if act else f"has not switched ({transaction.state}){why}"
-        so_far = "services that it stopped are not started yet" if transaction.touched else "nothing was changed"
-        problem = f"{transaction.action} of {transaction.planned.item} {how}; {so_far}"
-        command = _repeat_command(site, transaction)
-    return AttentionError(
-        problem, where=transaction.planned.item, remedy=f"waybill {command} continues it", finding="unfinished"
-    )
-
-
-def _repeat_command(site: Site, transaction: Transaction) -> str:
-    """Return the command that continues the transaction."""
-    planned = transaction.planned
-    if transaction.action == "rollback":
-        return f"rollback --to {planned.target}"
-    try:
-        items = items_of_plan(site, parse_plan(site.document(planned.plan)))
-    except WaybillError:
-        items = ()
-    return f"install {' '.join(items) if len(items) > 1 else planned.item}"
+    return [
+        f"offboarded the access of {state.trust.vendor} ended at {end}; {proof}{unfinished}",
+        f"           {WORKS_ON}",
+        f"           {REFUSED_FROM_THEN}",
+    ]
 
 
 def _generations_text(site: Site) -> str:
-    """Return a row for each generation: which runs, which `rollback` goes to, which were cleared away."""
+    """Return a row for each generation: which runs, which `rollback` goes to, which are cleared away or revoked."""
     state, former = site.state, site.former()
     if not state.installs.generations:
         return ""
@@ -445,5 +336,7 @@ def _generations_text(site: Site) -> str:
             here = "former"
         elif not site.generation_folder(number).is_dir():
             here = "cleared away"
+        if here != "cleared away" and attempt(partial(revoked_release, site, generation.release), []) is not None:
+            here = f"{here}, revoked".removeprefix(", ")
         rows.append((str(number), generation.version, str(generation.state), rfc3339(generation.since), here))
     return table(rows, ("generation", "version", "state", "since", ""))

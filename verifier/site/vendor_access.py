@@ -9,7 +9,10 @@ from manifests.words.time import rfc3339
 from verifier.site.journal.state import SiteState
 
 MAX_PROBES = 16
-WORKS_ON = "still works: status, history, recover, the last report, rollback to a kept generation"
+WORKS_ON = (
+    "still works: status, history, recover, the last report, receive of approvals, a new policy, "
+    "rollback to a kept generation that is not below the floor"
+)
 REFUSED_FROM_THEN = "refused from then on: receive of anything else, install, a new report, a change of key"
 
 
@@ -46,7 +49,7 @@ def check_served(state: SiteState) -> None:
         raise RefusedError(
             f"the access of {state.trust.vendor} ended at {rfc3339(state.offboarding.done_at)}",
             where="site",
-            remedy="enroll a new site folder with `waybill enroll`; here status, history and rollback still work",
+            remedy=f"enroll a new site folder with `waybill enroll`; here {WORKS_ON}",
             finding="offboarded",
         )
 

@@ -255,7 +255,7 @@ def test_what_is_refused_afterwards(place: Place) -> None:
     assert (shown["report"], shown["version"]) == (4, "1.1.0")
     assert shown["waiting"] == []
     said = CliRunner().invoke(status_command, ["--site", str(place.path)]).stdout
-    assert "vendor     its access ended at 2026-03-01T12:00:" in said
+    assert "offboarded the access of small-works ended at 2026-03-01T12:00:" in said
     assert f"(ended); {sum(map(len, tried(place).values()))} refused" in said
     assert last(place).waiting == ()
     run(history_command, place)
