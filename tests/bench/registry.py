@@ -81,8 +81,9 @@ class RegistryBench:
         _waybill("enroll", self._bundle, "--fingerprint", digest_of(encode_root(root)), *names, *people, *site)
         yaml = self._approved / "site.yaml"
         drivers = f"  registry: {{endpoint: '{self._registry.host}', plain_http: true}}"
-        text = re.sub(r"^  registry:[^\n]*(?:\n    [^\n]*)*", drivers, yaml.read_text(), count=1, flags=re.MULTILINE)
-        yaml.write_text(text.replace("port: FILL-IN", "port: 18473"))
+        yaml.write_text(
+            re.sub(r"(?m)^  # registry:.*$", drivers, yaml.read_text()).replace("port: FILL-IN", "port: 18473")
+        )
         _waybill("receive", self._bundle, *site)
         approved = _waybill("approve", "r-0.1.0", "--key", key, *site)
         found = re.search(r"--contract (sha256:[0-9a-f]{64})", approved)

@@ -38,7 +38,7 @@ def shell(tmp_path: Path) -> Shell:
     shell.run(*enroll_words(shell, as_words(FIRST.pin().digest)), "--practice")
     site = tmp_path / "site"
     yaml = site / "site.yaml"
-    text = yaml.read_text().replace("user: FILL-IN", f"user: {NOBODY}")
+    text = yaml.read_text().replace("# program: {user: FILL-IN", f"program: {{user: {NOBODY}")
     yaml.write_text(text.replace("api: FILL-IN", 'api: "tcp://127.0.0.1:1"'))
     db = put_database(site)
     for path in (db.parent, db):

@@ -123,8 +123,8 @@ def bound(enrolled: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yaml = place.path / "site.yaml"
         settings = f"registry: {{endpoint: '{registry.host}', plain_http: true}}"
         text = yaml.read_text()
-        assert "registry: {endpoint: FILL-IN}" in text
-        yaml.write_text(text.replace("registry: {endpoint: FILL-IN}", settings))
+        assert "# registry: {endpoint: FILL-IN}" in text
+        yaml.write_text(text.replace("# registry: {endpoint: FILL-IN}", settings))
         bundle = VENDOR.write(tmp_path / "bundle.tar")
         place.approve(place.receive(bundle).item)
         yield Bound(place, bundle, registry, sent)

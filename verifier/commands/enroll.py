@@ -17,6 +17,7 @@ from manifests.words.fingerprint import parse_fingerprint
 from verifier.commands.site_options import hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
 from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
+from verifier.intake.enrolment_files import proposed_drivers
 from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
@@ -217,8 +218,10 @@ def _left_to_do(request: EnrollRequest) -> list[str]:
     """Return what the operator still has to do before the first install, in order."""
     path, release = request.target, request.offer.release
     placeholders = read_site_yaml(path).unfilled
-    tasks = [f"{path / 'site.yaml'}: fill in {placeholder.path.removeprefix('$.')}" for placeholder in placeholders]
-    if not placeholders:
+    proposed = [f"remove the # before {name.partition('.')[0]}, fill in {name}" for name in proposed_drivers(release)]
+    filled = [f"fill in {placeholder.path.removeprefix('$.')}" for placeholder in placeholders]
+    tasks = [f"{path / 'site.yaml'}: {task}" for task in (*proposed, *filled)]
+    if not tasks:
         tasks.append(f"{path / 'site.yaml'}: look through the settings")
     roles = dict.fromkeys(person.role for person in request.people.values())
     tasks.append(

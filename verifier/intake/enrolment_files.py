@@ -66,16 +66,21 @@ def read_required_config(bundle: Path, release: Release) -> tuple[str, ...]:
 
 
 def site_yaml(site: str, offer: VendorOffer, every: str) -> str:
-    """Return ``site.yaml`` with a placeholder for each value that the release needs and only this site knows."""
+    """Return ``site.yaml`` with a placeholder for each value that the release needs and only this site knows.
+
+    A driver with placeholders is proposed as a comment: a site that writes the driver itself has it once.
+    """
     endpoints, config = _endpoints(offer.release), dict.fromkeys(offer.required_config, "the config schema")
     lines = [
         "# site.yaml: settings of this site. The operator edits this file.",
         "# An edit is a proposal that `waybill review` shows. It takes effect with a new generation.",
     ]
-    placeholders = bool(endpoints or config) or _needs(offer.release, "registry") or _needs_account(offer.release)
+    placeholders = bool(endpoints or config or proposed_drivers(offer.release))
     if placeholders and offer.release is not None:
         name = f"{offer.release.product} {offer.release.version}"
         lines.append(f"# Replace each {FILL_IN}: {name} needs it. `waybill check` says what is still missing.")
+    if proposed_drivers(offer.release):
+        lines.append("# Remove the # before each driver that is proposed below.")
     lines += [
         "waybill: 1",
         f"site: {site}",
@@ -115,14 +120,21 @@ def _needs_account(release: Release | None) -> bool:
     return release is not None and bool(release.programs or _needs(release, "program"))
 
 
+def proposed_drivers(release: Release | None) -> tuple[str, ...]:
+    """Return the settings of drivers that the release needs and only this site knows, such as ``registry.endpoint``."""
+    needed = {"registry.endpoint": _needs(release, "registry"), "program.user": _needs_account(release)}
+    return tuple(setting for setting, is_needed in needed.items() if is_needed)
+
+
 def _drivers(release: Release | None) -> Iterator[str]:
-    """Yield a line for each driver of the release that this site has to be told something about."""
-    if _needs(release, "registry"):
-        yield _line(f"  registry: {{endpoint: {FILL_IN}}}", "host:port of the site's registry; besides, if needed:")
+    """Yield the proposal of each driver of the release that this site has to be told something about."""
+    proposed = proposed_drivers(release)
+    if "registry.endpoint" in proposed:
+        yield _line(f"  # registry: {{endpoint: {FILL_IN}}}", "host:port of the site's registry; besides, if needed:")
         yield _line("", "prefix: team, plain_http: true, ca: tls/ca.pem,")
         yield _line("", 'login: {secret: "file:secrets/registry.json"}')
-    if _needs_account(release):
-        yield _line(f"  program: {{user: {FILL_IN}}}", "account without rights, for programs of the release")
+    if "program.user" in proposed:
+        yield _line(f"  # program: {{user: {FILL_IN}}}", "account without rights, for programs of the release")
 
 
 def _endpoints(release: Release | None) -> dict[str, str]:

@@ -45,12 +45,6 @@ def approvals(stage: Stage) -> None:
     words = as_words(first.pin().digest)
     people = ("--person", "ops-1=ops-1.pub", "--site", "site", "--practice")
     stage.run("enroll", "small-1.0.0.tar", "--fingerprint", words, *NAMES, *people)
-    # Nobody has filled in the account for programs; without this line the release is installed all the same.
-    _edit(
-        "site/site.yaml",
-        f"  program: {{user: FILL-IN}}{' ' * 25}# account without rights, for programs of the release\n",
-        "",
-    )
     stage.run("receive", "small-1.0.0.tar")
     stage.screen("review-first", "review", "r-1.0.0")
     stage.run("approve", "r-1.0.0", "--key", key)

@@ -1,5 +1,6 @@
 """What `enroll` writes for the operator: a placeholder for each value that the release needs, refused by name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,8 @@ NEEDY = Vendor(
     },
 )
 FILLED = {
-    "endpoint: FILL-IN": "endpoint: 'registry.example:5000'",
-    "user: FILL-IN": "user: nobody",
+    "# registry: {endpoint: FILL-IN": "registry: {endpoint: 'registry.example:5000'",
+    "# program: {user: FILL-IN": "program: {user: nobody",
     "ready: FILL-IN": 'ready: "http://127.0.0.1:9"',
     "port: FILL-IN": "port: 8080",
 }
@@ -61,8 +62,6 @@ def test_each_value_that_the_release_needs_is_a_placeholder_with_its_line(tmp_pa
     place = enrolled(tmp_path)
     unfilled = read_site_yaml(place.path).unfilled
     assert [placeholder.path for placeholder in unfilled] == [
-        "$.drivers.registry.endpoint",
-        "$.drivers.program.user",
         "$.endpoints.ready",
         "$.config.port",
     ]
@@ -75,7 +74,10 @@ def test_each_value_that_the_release_needs_is_a_placeholder_with_its_line(tmp_pa
 
 
 def test_lint_names_every_placeholder(tmp_path: Path) -> None:
-    problems = lint(enrolled(tmp_path).path / "site.yaml").problems
+    path = enrolled(tmp_path).path / "site.yaml"
+    assert len(lint(path).problems) == 2
+    path.write_text(path.read_text().replace("\n  # ", "\n  "))
+    problems = lint(path).problems
     assert len(problems) == 4
     assert all("is not filled in" in problem.problem for problem in problems)
 
@@ -86,14 +88,18 @@ def test_a_release_is_reviewed_whole_before_the_placeholders_are_filled_in_and_n
     site = place.open()
     review = make_review(read_review_input(site, approvable_of(site, ("r-1.0.0",)), load_driver))
     placeholders = [text for _, _, text in review.findings if "is not filled in" in text]
-    assert len(placeholders) == 4
+    assert len(placeholders) == 2
     # Each is said once: what is a placeholder is not missing besides.
-    assert not any("no endpoint" in text or "needs the driver" in text for _, _, text in review.findings)
+    assert not any("no endpoint" in text for _, _, text in review.findings)
+    assert any("'images' needs the driver 'registry'" in text for _, _, text in review.findings)
     assert any("put 2 files into" in line for line in review.work)
     with pytest.raises(MalformedError, match="is not filled in"):
         place.approve("r-1.0.0")
     done = CliRunner().invoke(check_command, ["r-1.0.0", "--site", str(place.path)], catch_exceptions=False)
-    assert (done.exit_code, done.output.count("is not filled in")) == (5, 4)
+    assert (done.exit_code, done.output.count("is not filled in")) == (5, 2)
+    assert (
+        "add to site.yaml, and replace each FILL-IN:\n  drivers:\n    registry:\n      endpoint: FILL-IN" in done.output
+    )
 
 
 def test_filled_in_it_is_approved(tmp_path: Path) -> None:
@@ -106,6 +112,17 @@ def test_filled_in_it_is_approved(tmp_path: Path) -> None:
     place.receive(tmp_path / "1.tar")
     place.approve("r-1.0.0")
     assert not lint(place.path / "site.yaml").problems
+
+
+def test_a_driver_that_is_written_elsewhere_is_there_once(tmp_path: Path) -> None:
+    place = enrolled(tmp_path)
+    text = (place.path / "site.yaml").read_text()
+    own = "drivers:\n  registry:\n    endpoint: 'registry.example:5000'\n  program:\n    user: nobody\n"
+    for placeholder, value in FILLED.items():
+        text = text if placeholder.startswith("#") else text.replace(placeholder, value)
+    (place.path / "site.yaml").write_text(re.sub("drivers: .*\n", own, text))
+    place.receive(tmp_path / "1.tar")
+    place.approve("r-1.0.0")
 
 
 def test_a_placeholder_written_later_holds_the_config_back(tmp_path: Path) -> None:
