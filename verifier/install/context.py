@@ -20,12 +20,11 @@ from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driv
 from verifier.runtime.migrations import (
     MigrationContext,
     check_migration_context,
-    data_folder,
     migration_context,
     run_part,
-    size_of_folder,
 )
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
+from verifier.runtime.saved_data import SavedFolder, data_folder
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
@@ -145,9 +144,9 @@ class ActContext:
         def perform() -> BackupRecord | None:
             backup = self.runtime.programs.perform(self.site, self._document_owner, part)
             if backup is not None:
-                folder = data_folder(self.site.path, self._document_owner.release, (name,))
-                held = show_size(size_of_folder(folder))
-                self.notify(f"backup {name}: {show_size(backup.size)}; {folder.relative_to(self.site.path)} has {held}")
+                folder = data_folder(self.site.path, self._document_owner.release, (name,)).relative_to(self.site.path)
+                saved = SavedFolder(str(folder), backup.saved_bytes)
+                self.notify(f"backup {name}: {show_size(backup.size)}; {saved.words}")
             return backup
 
         self.run(act, perform, step=name)

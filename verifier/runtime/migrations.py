@@ -4,7 +4,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +12,7 @@ from typing import BinaryIO
 from manifests.documents.release import Release
 from manifests.documents.rollback import Backup, Command, Rollback, Step
 from manifests.words.errors import DamagedError, HostError, WaybillError
+from manifests.words.units import show_size
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.program_files import (
     CHUNK,
@@ -28,6 +29,7 @@ from verifier.runtime.program_files import (
     program_of,
     this_platform,
 )
+from verifier.runtime.saved_data import SMALLEST_PART, SavedFolder, data_folder, saved_folder
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
@@ -110,9 +112,10 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
     """Make a backup, hashed while it is written, durable on return. Replaces what a former attempt left.
 
     Raises:
-        HostError: The program failed, wrote nothing, or wrote more than `at_most`; no file is left.
+        HostError: The program failed, wrote nothing or too little, or wrote more than `at_most`; no file is left.
     """
     disk, final = context.disk, context.backups / backup.name
+    saved = saved_folder(context.site, context.release, backup.name)
     part = context.backups / f".{backup.name}.part"
     with host_errors(part, "backup-unwritable"):
         disk.make_folder(context.backups, 0o700)
@@ -122,15 +125,30 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
                 about = replace(context, data=(backup.name,))
                 result = _run(about, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
                 _check_done(result, "backup", backup.name, backup.make)
-                if not result.size:
-                    raise _failure("backup-empty", f"backup of {backup.name}", "wrote nothing", backup.make)
+                _check_size(result.size, saved, backup)
                 file.finish()
             disk.rename(part, final)
             disk.sync_folder(context.backups)
         except (WaybillError, OSError):
             disk.remove(part)
             raise
-    return BackupRecord(backup.name, result.digest, result.size)
+    return BackupRecord(backup.name, result.digest, result.size, saved.size)
+
+
+def _check_size(size: int, saved: SavedFolder, backup: Backup) -> None:
+    """Check that a backup is not one of nothing. Raises HostError."""
+    if size and not saved.lacks(size):
+        return
+    words, finding = "wrote nothing", "backup-empty"
+    if size:
+        words, finding = f"wrote {show_size(size)}, less than 1/{SMALLEST_PART} of what it saves", "backup-too-small"
+    raise _failure(
+        finding,
+        f"backup {backup.name}",
+        f"{words}; {saved.words}",
+        backup.make,
+        f"ask the vendor whether the program reads {saved.shown}; nothing was changed",
+    )
 
 
 def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
@@ -146,25 +164,6 @@ def apply_step(context: MigrationContext, step: Step) -> ProgramResult:
     if step.check is not None:
         _check_done(_run(about, step.check, step.takes_seconds), "check", step.name, step.check)
     return result
-
-
-def data_folder(site: Path, release: Release, names: tuple[str, ...]) -> Path:
-    """Return what programs get as WAYBILL_DATA: the folder of the service that has the one name of ``names``.
-
-    For several names, or one that no service has, it is the folder above, which has the folders of all services.
-    """
-    services = {step.step for step in release.install if step.keep_running is not None}
-    return site / "data" / names[0] if len(names) == 1 and names[0] in services else site / "data"
-
-
-def size_of_folder(folder: Path) -> int:
-    """Return the bytes of all files below; links are not followed, and what cannot be read counts nothing."""
-    size = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                size += Path(path, name).lstat().st_size
-    return size
 
 
 def check_backup(folder: Path, made: BackupRecord) -> None:
@@ -287,10 +286,16 @@ def _check_done(result: ProgramResult, act: str, name: str, command: Command) ->
     raise _failure(f"{act}-{result.outcome}", f"{act} {name}", words, command)
 
 
-def _failure(finding: str, what: str, words: str, command: Command) -> HostError:
+def _failure(
+    finding: str,
+    what: str,
+    words: str,
+    command: Command,
+    remedy: str = "read `waybill history`, and send the report to the vendor",
+) -> HostError:
     return HostError(
         f"{what}: {' '.join(command)} {words}",
         where="rollback.yaml",
-        remedy="read `waybill history`, and send the report to the vendor",
+        remedy=remedy,
         finding=finding,
     )

@@ -62,11 +62,12 @@ UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """A backup as it was written; ``size`` in bytes."""
+    """A backup as it was written; ``size`` in bytes, and ``saved_bytes`` of the folder that it saves."""
 
     name: str
     digest: str
     size: int
+    saved_bytes: int = 0
 
 
 class PartStatus(StrEnum):

@@ -1,6 +1,7 @@
 """The rollback document at work: every decision by table and by play, every hand on real processes and real files."""
 
 import errno
+import gzip
 import hashlib
 import itertools
 import os
@@ -32,15 +33,14 @@ from verifier.runtime.migrations import (
     MigrationContext,
     apply_step,
     check_migration_context,
-    data_folder,
     discard_backups,
     make_backup,
     migration_context,
     run_part,
-    size_of_folder,
 )
 from verifier.runtime.program_files import ProgramAccount, find_account, this_platform
 from verifier.runtime.sandbox import check_sandbox
+from verifier.runtime.saved_data import data_folder
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.events import PartAct
@@ -621,6 +621,8 @@ case "$1" in
 dump) case "$fate" in
     fail) echo half; echo "no dump today" >&2; exit 3;;
     empty) exit 0;;
+    small) echo 'BEGIN TRANSACTION; COMMIT;'; exit;;
+    packed) exec gzip -9 <"$db";;
     endless) yes;;
     hang) exec sleep 600;;
     esac; cat "$db";;
@@ -739,14 +741,13 @@ def test_a_backup_reads_where_the_service_writes(lab: Lab, account: ProgramAccou
     release = msgspec.structs.replace(release_with(install=(service,)), programs=programs(script))
     ground = replace_data(lab.ground, release=release)
     made = make_backup(ground, msgspec.structs.replace(backup(), name="app"))
-    assert made == BackupRecord("app", digest_of(OLD), len(OLD))
-    assert size_of_folder(lab.app) == len(OLD)
+    assert made == BackupRecord("app", digest_of(OLD), len(OLD), saved_bytes=len(OLD))
 
 
 def test_the_whole_way_there_and_back(lab: Lab) -> None:
     ground, one, saved = lab.ground, step(), backup()
     made = make_backup(ground, saved)
-    assert made == BackupRecord("database", digest_of(OLD), len(OLD))
+    assert made == BackupRecord("database", digest_of(OLD), len(OLD), saved_bytes=len(OLD))
     assert lab.files() == {"database": OLD}
     assert stat.S_IMODE((ground.backups / "database").stat().st_mode) == 0o600
     assert stat.S_IMODE(ground.backups.stat().st_mode) == 0o700
@@ -771,7 +772,8 @@ def test_the_whole_way_there_and_back(lab: Lab) -> None:
     ("fate", "at_most", "finding", "words"),
     [
         ("fail", 1 << 20, "backup-failed", "ended with code 3: no dump today"),
-        ("empty", 1 << 20, "backup-empty", "wrote nothing"),
+        ("empty", 1 << 20, "backup-empty", "wrote nothing; data has 9.8 KiB"),
+        ("small", 1 << 20, "backup-too-small", "wrote 27 B, less than 1/256 of what it saves; data has 9.8 KiB"),
         ("endless", 1 << 20, "backup-output-too-long", "wrote more than it may"),
         ("", len(OLD) - 1, "backup-output-too-long", "wrote more than it may"),
         ("hang", 1 << 20, "backup-timed-out", "was ended after"),
@@ -788,6 +790,24 @@ def test_a_backup_that_cannot_be_made_leaves_nothing(
     assert found.value.finding == finding
     assert lab.files() == {}
     assert lab.database.read_bytes() == OLD
+
+
+def test_a_well_compressed_backup_is_no_backup_of_nothing(lab: Lab) -> None:
+    """One line a thousand times: hardly any data are smaller when they are compressed."""
+    lab.fate("packed")
+    made = make_backup(lab.ground, backup())
+    assert gzip.decompress(lab.files()["database"]) == OLD
+    assert made.size < len(OLD) / 100
+
+
+def test_a_small_backup_saves_a_folder_that_has_little(lab: Lab) -> None:
+    """A file with a hole has its blocks, not its length: the hole needs no backup."""
+    lab.database.write_bytes(b"")
+    with lab.database.open("r+b") as file:
+        file.truncate(1 << 30)
+    lab.fate("small")
+    made = make_backup(lab.ground, backup())
+    assert (made.size, made.saved_bytes) == (27, len("small"))
 
 
 def test_a_backup_fits_to_the_byte(lab: Lab) -> None:

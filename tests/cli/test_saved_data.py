@@ -1,0 +1,172 @@
+"""A service with a SQLite database, and an upgrade that deletes two of its three rows: what its backup is worth."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_authoring import BLOCKS, environ
+from tests.cli.test_service import ok, stop
+from tests.real import free_port
+from tests.waybill import Done, waybill
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    *(pytest.mark.skipif(shutil.which(name) is None, reason=f"needs {name}") for name in ("setpriv", "unshare")),
+]
+# A missing database is an empty one for this program, so its backup and its trial restore agree in any folder.
+ADMIN = """#!/usr/bin/env python3
+import os, sqlite3, sys
+from pathlib import Path
+
+path = Path(os.environ["WAYBILL_DATA"]) / "visits.sqlite"
+database = sqlite3.connect(path if path.exists() or sys.argv[1] == "load" and len(sys.argv) == 2 else ":memory:")
+
+def rows(database):
+    return [line for line in database.iterdump() if line.startswith("INSERT")]
+
+match sys.argv[1:]:
+    case ["dump"]:
+        print("\\n".join(database.iterdump()))
+    case ["load", "--scratch"]:
+        saved = sqlite3.connect(":memory:")
+        saved.executescript(sys.stdin.read())
+        sys.exit(rows(saved) != rows(database))
+    case ["load"]:
+        database.executescript("DROP TABLE visits; " + sys.stdin.read())
+    case ["shrink"]:
+        database.execute("DELETE FROM visits WHERE rowid > 1")
+        database.commit()
+    case ["keep"]:
+        pass
+"""
+ROLLBACK = """waybill: 1
+back_to: [">=0.1.0, <0.2.0"]
+class: CLASS
+offered_for: 30d
+state:
+  - {name: service, before: {reads: [1, 1], writes: 1}, after: {reads: [1, 1], writes: 1}}
+backup:
+  - {name: BACKUP, make: [shop-admin, dump], restore: [shop-admin, load], try: [shop-admin, load, --scratch],
+     at_most: 1MiB, takes: 1s}
+steps:
+  - {name: page, touches: [service], do: [shop-admin, shrink], UNDOrepeatable: true, after_crash: restore, takes: 1s}
+no_return: none
+loses: nothing
+recovery:
+  rolled-back: ["Nothing to do."]
+  inconsistent: ["Call the vendor."]
+"""
+
+
+@dataclass
+class Shop:
+    """A vendor's folder, its medium, and a site where version 0.1.0 runs and three visits were counted."""
+
+    folder: Path
+
+    @property
+    def site(self) -> Path:
+        return self.folder / "site"
+
+    def run(self, *words: object, code: int = 0) -> Done:
+        return ok(waybill(*words, "--site", self.site), code)
+
+    def shell(self, script: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euc", script], cwd=self.folder, env=environ(self.folder), capture_output=True, check=True
+        )
+        return done.stderr.decode()
+
+    def build_upgrade(self, backup: str, class_: str = "reversible") -> str:
+        """Build version 0.2.0, whose backup has the name ``backup``; return what `build` says."""
+        undo = "undo: [shop-admin, keep], " if class_ == "reversible" else ""
+        words = {"CLASS": class_, "BACKUP": backup, "UNDO": undo}
+        rollback = ROLLBACK
+        for word, value in words.items():
+            rollback = rollback.replace(word, value)
+        files = {"shop/dist/shop-admin": ADMIN, "shop/rollback.yaml": rollback}
+        block = BLOCKS[1]
+        for name, text in files.items():
+            head, _, rest = block.partition(f"cat > {name} <<'END'\n")
+            block = f"{head}cat > {name} <<'END'\n{text}END\n{rest.partition('END' + chr(10))[2]}"
+        return self.shell(block)
+
+    def visits(self) -> int:
+        with closing(sqlite3.connect(self.site / "data" / "service" / "visits.sqlite")) as database:
+            return int(database.execute("SELECT count(*) FROM visits").fetchone()[0])
+
+    def agree(self, item: str) -> None:
+        self.run("approve", item, "--key", self.folder / "me.key")
+
+
+def visit(url: str) -> None:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        assert answer.status == 200
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder != Path("/"):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    shop = Shop(tmp_path)
+    shop.shell(BLOCKS[0])
+    ok(waybill("keygen", tmp_path / "me.key", "--no-passphrase"))
+    shown = ok(waybill("show", tmp_path / "shop/trust/1.root.json", "--json")).json
+    names = ["--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "one"]
+    person = ["--person", f"me={tmp_path / 'me.pub'}", "--practice"]
+    shop.run("enroll", tmp_path / "medium", "--fingerprint", shown["fingerprint"], *names, *person)
+    settings, port = shop.site / "site.yaml", free_port()
+    text = settings.read_text()
+    text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord, user: nobody}")
+    text = text.replace("drivers:", "drivers:\n  program: {user: nobody}", 1)
+    text = text.replace("api: FILL-IN", f'api: "http://127.0.0.1:{port}"').replace("port: FILL-IN", f"port: {port}")
+    settings.write_text(text)
+    shop.run("receive", tmp_path / "medium")
+    shop.agree("r-0.1.0")
+    contract = shop.run("review", "r-0.1.0", "--json").json["contract"]
+    try:
+        shop.run("install", "r-0.1.0", "--contract", contract)
+        for _ in range(3):
+            visit(f"http://127.0.0.1:{port}/")
+        assert shop.visits() == 3
+        yield shop
+    finally:
+        stop(shop.site)
+
+
+def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(shop: Shop) -> None:
+    """Backup and trial restore end with 0, both of an empty database: the three rows are in another folder."""
+    said = shop.build_upgrade("database")
+    assert "data-elsewhere" in said
+    shop.run("receive", shop.folder / "medium")
+    shop.agree("r-0.2.0")
+    refused = shop.run("install", "r-0.2.0", code=6)
+    assert "backup database: shop-admin dump wrote 27 B, less than 1/256 of what it saves" in refused.err
+    assert "data has 8.0 KiB" in refused.err
+    assert "hint: ask the vendor whether the program reads data; nothing was changed" in refused.err
+    assert shop.visits() == 3
+    assert not list(shop.site.glob("backups/*/*"))
+    status = shop.run("status", "--json").json
+    assert status["version"] == "0.1.0"
+
+
+def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Shop) -> None:
+    said = shop.build_upgrade("service", "restore-only")
+    assert "data-elsewhere" not in said
+    shop.run("receive", shop.folder / "medium")
+    shop.agree("r-0.2.0")
+    done = shop.run("install", "r-0.2.0")
+    assert "; data/service has 8.0 KiB" in done.err
+    assert shop.visits() == 1
+    shop.run("rollback", "--key", shop.folder / "me.key")
+    assert shop.visits() == 3
