@@ -20,7 +20,8 @@ def kit_file() -> Path:
     from manifests.words.errors import HostError
 
     hashed = hashlib.sha256()
-    for path in sorted(one for room in (*PACKAGES, "bundler") for one in (ROOT / room).rglob("*.py")):
+    packed = (one for room in (*PACKAGES, "bundler") for one in (ROOT / room).rglob("*"))
+    for path in sorted(one for one in packed if one.is_file() and "__pycache__" not in one.parts):
         hashed.update(path.read_bytes())
     folder = ROOT / ".cache" / "kits" / hashed.hexdigest()[:16]
     target = folder / "waybill.pyz"

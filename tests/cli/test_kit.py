@@ -1,8 +1,10 @@
 """The kit: one file, on every Python that this machine has, with no network and none of our packages."""
 
 import hashlib
+import html
 import io
 import json
+import re
 import shutil
 import subprocess
 import zipfile
@@ -68,6 +70,43 @@ def test_a_release_signed_by_an_identity_is_refused_by_name_or_counted_without_i
         done = run_kit(python, kit_file(), tmp_path / "cache", "verify", bundle, "--root", root, "--json")
         ends[name] = (done.returncode, (json.loads(done.stdout).get("error") or {}).get("finding"))
     assert ends == {"alone": (5, "signature-keyless-unavailable"), "beside": (0, None)}
+
+
+def test_the_paper_is_followed_at_the_site(tmp_path: Path) -> None:
+    """Compare the digest of the kit with the paper, then type what the paper says: the kit makes the site."""
+    python = next(iter(interpreters().values()))
+    vendor, medium = Vendor(), tmp_path / "medium"
+    medium.mkdir()
+    shutil.copy(kit_file(), medium)
+    vendor.write(medium / "small-1.0.0.tar")
+    (tmp_path / "root.json").write_bytes(vendor.root_file())
+    words = ("show", tmp_path / "root.json", "--page", tmp_path / "paper.html", "--kit", kit_file())
+    assert run_kit(python, kit_file(), tmp_path / "cache", *words).returncode == 0
+    assert run_kit(python, kit_file(), tmp_path / "cache", "keygen", "ops-1.key", "--no-passphrase").returncode == 0
+    paper = (tmp_path / "paper.html").read_text()
+    sum_line, *enroll_lines = (html.unescape(one) for one in re.findall(r'<p class="command">(.*?)</p>', paper))
+    digest = "".join(re.findall(r"<dd>([0-9a-f]{32})</dd>", paper))
+    assert shell(sum_line, tmp_path).split()[0] == digest
+    shell("\n".join(enroll_lines).replace("python3", python), tmp_path)
+    shown = run_kit(python, kit_file(), tmp_path / "cache", "status", "--site", tmp_path / "east", "--json")
+    assert json.loads(shown.stdout)["site"] == "northern-grid/small/production/east"
+
+
+def shell(line: str, folder: Path) -> str:
+    """Run a line of the paper with its names filled in; what it prints."""
+    filled = {
+        "MEDIUM": "medium",
+        "CUSTOMER": "northern-grid",
+        "ENVIRONMENT": "production",
+        "NAME": "east",
+        "ROLE:PERSON=FILE": "operator:ops-1=ops-1.pub",
+    }
+    for capitals, value in filled.items():
+        line = line.replace(capitals, value)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "WAYBILL_CACHE": str(folder / "cache")}
+    done = subprocess.run(["bash", "-euc", line], capture_output=True, text=True, check=False, env=environ, cwd=folder)
+    assert done.returncode == 0, line + done.stderr
+    return done.stdout
 
 
 def test_is_the_same_file_when_made_again(tmp_path: Path) -> None:

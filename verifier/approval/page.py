@@ -96,20 +96,31 @@ def cell_parts(row: Row, index: int) -> tuple[str | DigestParts, ...]:
     return text_parts(one_line(row.cells[index]), None if other is None else one_line(other))
 
 
+class CommandLine(str):
+    """A line that a person types; the HTML page sets it in letters of one width and keeps its spaces."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Section:
-    """One heading with what belongs under it, in the order of the fields. The HTML page highlights an alarm."""
+    """One heading with what belongs under it, in the order of the fields. The HTML page highlights an alarm.
+
+    Attributes:
+        blanks: Names of lines that a person fills in by hand.
+    """
 
     title: str
     lines: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     table: Table | None = None
     after: tuple[str, ...] = ()
+    blanks: tuple[str, ...] = ()
     alarm: bool = False
 
     @property
     def empty(self) -> bool:
-        return not (self.lines or self.facts or self.after or (self.table and self.table.rows))
+        return not (self.lines or self.facts or self.after or self.blanks or (self.table and self.table.rows))
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,7 @@ def section_text(section: Section, *, brief: bool = False) -> list[str]:
     width = max((len(name) for name, _ in section.facts), default=0)
     lines += [f"  {one_line(name).ljust(width)}  {one_line(value)}" for name, value in section.facts]
     lines += _table_text(section.table, brief=brief) if section.table else []
-    return lines + [f"  {one_line(line)}" for line in section.after]
+    return lines + [f"  {one_line(line)}" for line in (*section.after, *(f"{blank}:" for blank in section.blanks))]
 
 
 def _table_text(table: Table, *, brief: bool) -> list[str]:
@@ -163,6 +174,7 @@ def as_page(page: Page) -> str:
     environment.filters["plain"] = one_line
     environment.filters["parts"] = lambda text: text_parts(one_line(text))
     environment.globals["cell_parts"] = cell_parts
+    environment.tests["command"] = lambda line: isinstance(line, CommandLine)
     return environment.from_string(source).render(page=page) + "\n"
 
 

@@ -1,13 +1,15 @@
 """waybill show"""
 
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import msgspec
 
-from console.options import command
+from console.clock import utc_now
+from console.options import command, path_option, typed_command
 from console.result import Result
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT, open_head
@@ -19,52 +21,105 @@ from manifests.documents.release import Image, Release, handler_digest
 from manifests.documents.release_reader import parse_release
 from manifests.foreign.attachments import MAX_NOTES
 from manifests.trust.keys import open_regular, read_capped
-from manifests.trust.root import MAX_ROOT, parse_root
+from manifests.trust.root import MAX_ROOT, parse_root, read_root
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
+from manifests.words.errors import MalformedError, RefusedError, UntrustedError, UsageError, WaybillError
 from manifests.words.text import one_line
+from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
+from verifier.approval.page import as_page, write_new
 from verifier.commands.trust_options import NamedTrust, find_trust, name_other_trust, with_trust
+from verifier.documents.enrolment_paper import check_quorum, enrolment_paper
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
 from verifier.documents.signing_files import ShownFile, show_request, show_signing_file
 from verifier.documents.values import DocumentJudge
+from verifier.site.blobs import hash_file
+from verifier.trust.findings import VERIFIER_VERSION
 
 
 @command(
     examples=(
         "waybill show app-1.0.0.tar",
         "waybill show report.json --enrolment enrolment.json",
-        "waybill show trust/1.root.json --pem release",
+        "waybill show trust/1.root.json --page paper.html --kit waybill.pyz",
     )
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @with_trust
 @click.option("--pem", "role", metavar="ROLE", help="Print the public keys of ROLE in a root document as PEM.")
+@path_option("--page", help="Write the paper of a first enrolment as one HTML page. FILE is a root document.")
+@path_option("--kit", help="Kit whose digest the paper names. Default: a line to fill in.")
+@click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
+              help="Lowest release sequence that the paper names. Default: any.")  # fmt: skip
 def show_command(
-    file: Path, root: Path | None, fingerprint: str | None, site: Path | None, enrolment: Path | None, role: str | None
+    file: Path,
+    root: Path | None,
+    fingerprint: str | None,
+    site: Path | None,
+    enrolment: Path | None,
+    role: str | None,
+    page: Path | None,
+    kit: Path | None,
+    minimum: int | None,
 ) -> Result:
     """Explain FILE in words: a bundle, a signed document of any kind, or a folder of `sign --prepare`.
 
     The first line names who signed it, or says that it is not verified.
+
+    --page writes the paper that a vendor hands over by another way than the medium: the fingerprint of the root, the
+    digest of the kit, what to type at the site, and lines for date and signature.
     """
+    if page is None and (kit is not None or minimum is not None):
+        remedy = typed_command("--page", "FILE")
+        raise UsageError("--kit and --minimum-sequence are for a paper", where="--page", remedy=remedy)
+    if page is not None and role is not None:
+        raise UsageError("--pem prints keys, --page writes a paper", where="--page", remedy="leave out one of them")
+    if page is not None:
+        return _paper(file, page, kit, minimum)
     if file.is_dir() and is_request(file):
         return _plain(show_request(file, fingerprint))
     if file.is_dir():
         open_head(file)
-    if role is None and (part := _part_of_request(file)) is not None:
-        return _plain(part)
-    with os.fdopen(open_regular(file), "rb") as opened:
-        document = opened.read(1) == b"{"
-    if role is not None and not document:
-        raise UsageError(
-            "--pem is for root documents", where="--pem", remedy="waybill show trust/1.root.json --pem release"
-        )
     if role is not None:
         return _pems(file, role)
+    if (part := _part_of_request(file)) is not None:
+        return _plain(part)
     trust = find_trust(root, fingerprint, site)
-    if document:
+    if _is_document(file):
         return _show_document(file, trust, enrolment)
     return _show_bundle(file, trust)
+
+
+def _is_document(file: Path) -> bool:
+    with os.fdopen(open_regular(file), "rb") as opened:
+        return opened.read(1) == b"{"
+
+
+def _check_root_document(file: Path, option: str) -> None:
+    if not _is_document(file):
+        remedy = f"waybill show trust/1.root.json {option} {'release' if option == '--pem' else 'paper.html'}"
+        raise UsageError(f"{option} is for root documents", where=option, remedy=remedy)
+
+
+def _paper(file: Path, page: Path, kit: Path | None, minimum: int | None) -> Result:
+    _check_root_document(file, "--page")
+    root = read_root(file)
+    check_quorum(root, str(file))
+    digest = None if kit is None else _kit_digest(kit)
+    about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
+    paper = enrolment_paper(root, digest, minimum, about)
+    data = {"fingerprint": root.fingerprint, "kit": digest, "minimum_sequence": minimum}
+    return Result(f"written: {write_new(page, as_page(paper).encode())}", {**data, "page": str(page)})
+
+
+def _kit_digest(kit: Path) -> str:
+    try:
+        with zipfile.ZipFile(kit) as packed:
+            packed.getinfo("kit.json")
+    except (zipfile.BadZipFile, KeyError):
+        remedy = "name the file waybill.pyz that `waybill kit` wrote"
+        raise MalformedError("this is no kit", where=str(kit), remedy=remedy) from None
+    return hash_file(kit)
 
 
 def _plain(shown: ShownFile) -> Result:
@@ -133,6 +188,7 @@ def _show_document(file: Path, trust: NamedTrust, enrolment: Path | None) -> Res
 
 
 def _pems(file: Path, role: str) -> Result:
+    _check_root_document(file, "--pem")
     root = parse_root(read_capped(file, MAX_ROOT), str(file)).root
     if role not in root.roles:
         raise UsageError(f"no role {role!r}, the roles are {', '.join(sorted(root.roles))}", where="--pem")
