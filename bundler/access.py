@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from content.registry.reference import Reference, check_host, check_repository, is_short, parse_reference
+from content.registry.reference import Reference, check_host, check_repository, image_reference
 from manifests.authored.handwritten import read_handwritten
-from manifests.authored.registries_yaml import RegistriesFile, RegistryFile, registries_problems
-from manifests.words.errors import MalformedError
+from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, RegistryFile, registries_problems
 
 if TYPE_CHECKING:
     from content.registry.session import RegistryOptions
 
-REGISTRIES_YAML = "registries.yaml"
 _DEFAULT = RegistryFile()
 DEFAULTS = RegistriesFile(waybill=1)
 
@@ -38,16 +36,7 @@ class Access:
         Raises:
             MalformedError: Not a reference, one without tag and digest, or a short name where those are refused.
         """
-        try:
-            reference = parse_reference(text)
-        except MalformedError as error:
-            raise error.with_(where=where) from None
-        if reference.pointer is None:
-            problem = f"{text!r} has neither a tag nor a digest"
-            raise MalformedError(problem, where=where, remedy="add :TAG or @sha256:...")
-        if is_short(text) and not self.registries.short_names:
-            remedy = f"write {reference}, or `short_names: true` in {REGISTRIES_YAML}"
-            raise MalformedError(f"{text!r} names no registry", where=where, remedy=remedy)
+        reference = image_reference(text, where, short_names=self.registries.short_names)
         name, given = self._given(reference)
         if given.mirror is not None:
             reference = _mirrored(reference, name, given.mirror)

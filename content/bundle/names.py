@@ -54,7 +54,7 @@ class EntryNames:
         raise RefusedError(
             f"{len(entries) or 'no'} images {wanted}, expected one",
             where=where,
-            remedy=f"add :REF to say which; here are {shown or 'none at all'}",
+            remedy=f"add :NAME to say which; here are {shown or 'none at all'}",
             finding="image-ambiguous" if entries else "image-missing",
         )
 

@@ -17,7 +17,7 @@ from manifests.authored.authorisation_yaml import AuthorisationFile, compile_aut
 from manifests.authored.contract_yaml import ContractFile, compile_contract
 from manifests.authored.handwritten import Handwritten, read_handwritten, shape_problems
 from manifests.authored.policy_yaml import PolicyFile, compile_policy
-from manifests.authored.registries_yaml import RegistriesFile, registries_problems
+from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
 from manifests.authored.release_yaml_checks import data_warnings, reference_problems, release_problems
 from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
@@ -32,7 +32,8 @@ from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
 from manifests.words.units import show_count
 
-SHAPES: dict[str, type] = {
+ADD_FILE = "correct the path, or add the file"
+SHAPES: dict[str, type[msgspec.Struct]] = {
     "release": ReleaseFile,
     "trust": TrustFile,
     "site": SiteFile,
@@ -97,19 +98,25 @@ def _result(results: list[LintResult]) -> Result:
 
 
 def lint(path: Path) -> LintResult:
-    """Check one file. Its kind follows from its content, never from its name. Raises HostError if it does not exist."""
+    """Check one file. Its kind follows from its content; registries.yaml is known by its name, as build knows it.
+
+    Raises:
+        HostError: The file does not exist.
+    """
     if not path.exists():
         raise missing_file(str(path))
     if path.suffix == ".json":
         return _lint_json(path)
     try:
         file = read_handwritten(path, decimals_under="config")
-        kind = kind_of(file)
+        kind = "registries" if path.name == REGISTRIES_YAML else kind_of(file)
         if kind != "site":  # a decimal is a value only in its `config`
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
-    findings = tuple(_collected(_CHECKS[kind], file, path.parent))
+    # Of site.yaml the placeholders are taken out first.
+    shape: tuple[LintFinding, ...] = shape_problems(file, SHAPES[kind]) if kind != "site" else ()
+    findings = shape or tuple(_collected(_CHECKS[kind], file, path.parent))
     problems = tuple(one for one in findings if isinstance(one, WaybillError))
     warnings = [one for one in findings if not isinstance(one, WaybillError)]
     if kind == "release" and not problems:
@@ -137,9 +144,6 @@ def _collected(
 
 
 def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
-    if problems := shape_problems(file, ReleaseFile):
-        yield from problems
-        return
     release = file.to(ReleaseFile)
     yield from release_problems(file, release)
     yield from _named_files(file, release, folder)
@@ -160,7 +164,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
 
     def present(text: str, path: str) -> Iterator[WaybillError]:
         if not (folder / text).exists():
-            yield MalformedError(f"there is no {text}", where=file.at(path), remedy="correct the path, or add the file")
+            yield MalformedError(f"there is no {text}", where=file.at(path), remedy=ADD_FILE)
 
     def document(text: str, path: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
         if not (folder / text).exists():
@@ -189,7 +193,9 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, read_sbom)
-    yield from image_findings(file, release, folder)
+    registries = folder / REGISTRIES_YAML
+    yield from lint(registries).problems if registries.exists() else ()
+    yield from image_findings(file, release, folder, short_names=_short_names(registries))
     for i, files in enumerate(release.files):
         yield from present(files.from_, f"$.files[{i}].from")
     for i, chart in enumerate(release.charts):
@@ -197,6 +203,24 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, program in enumerate(release.programs):
         for platform, text in program.files.items():
             yield from present(text, f"$.programs[{i}].files.{platform}")
+
+
+def _short_names(registries: Path) -> bool:
+    """Whether names without a registry are allowed: unless registries.yaml refuses them."""
+    try:
+        return read_handwritten(registries).to(RegistriesFile).short_names
+    except (MalformedError, HostError):
+        return True  # a fault of the file is reported by itself
+
+
+def _registries(file: Handwritten, folder: Path) -> Iterator[MalformedError]:
+    given = file.to(RegistriesFile)
+    yield from registries_problems(file, given)
+    for name, registry in given.registries.items():
+        for key in ("ca", "auth_file"):
+            named = getattr(registry, key)
+            if named is not None and not (folder / named).exists():
+                yield file.wrong(f"there is no {named}", f"$.registries.{name}.{key}", ADD_FILE)
 
 
 def _weak_signers(release: ReleaseFile, folder: Path) -> Iterator[tuple[str, str]]:
@@ -253,7 +277,7 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
     "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
     "contract": lambda file, _: _compiled(compile_contract(file)),
     "rollback": lambda file, _: _compiled(compile_rollback(file)),
-    "registries": lambda file, _: registries_problems(file, file.to(RegistriesFile)),
+    "registries": _registries,
     "authorisation": lambda file, folder: _compiled(compile_authorisation(file, bundle_reader(folder))),
 }
 

@@ -10,6 +10,7 @@ from content.bundle.oci import Descriptor, ImageIndex, ImageManifest
 from content.bundle.oci_writer import EMPTY
 from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage, foreign_text, gaps_text
 from content.bundle.unpack import Scratch
+from content.registry.reference import image_reference
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import ImageFile, ReleaseFile, parse_from
 from manifests.words.errors import MalformedError, WaybillError
@@ -18,8 +19,10 @@ from manifests.words.errors import MalformedError, WaybillError
 LintFinding = WaybillError | tuple[str, str]
 
 
-def image_findings(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
-    """Yield what is wrong with images in layouts and archives. Each file is opened once."""
+def image_findings(
+    file: Handwritten, release: ReleaseFile, folder: Path, *, short_names: bool
+) -> Iterator[LintFinding]:
+    """Yield what is wrong with references, and with images in layouts and archives. Each file is opened once."""
     opened: dict[tuple[str, str], Layout | DockerArchive | None] = {}
     with Scratch(folder) as scratch:
         for i, image in enumerate(release.images):
@@ -27,10 +30,11 @@ def image_findings(file: Handwritten, release: ReleaseFile, folder: Path) -> Ite
                 source = parse_from(image.from_)
             except MalformedError:
                 continue  # reported by release_problems
-            if source.kind == "registry":
-                continue
             where, key = file.at(f"$.images[{i}].from"), (source.kind, source.place)
             try:
+                if source.kind == "registry":
+                    image_reference(source.place, "", short_names=short_names)
+                    continue
                 if key not in opened:
                     opened[key] = None
                     if not (folder / source.place).exists():

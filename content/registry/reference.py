@@ -60,6 +60,24 @@ def parse_reference(text: str) -> Reference:
     return Reference(check_host(host), check_repository(repository), tag or None, digest or None)
 
 
+def image_reference(text: str, where: str, *, short_names: bool) -> Reference:
+    """Return the image that a release names.
+
+    Raises:
+        MalformedError: Not a reference, one without tag and digest, or a short name where those are refused.
+    """
+    try:
+        reference = parse_reference(text)
+    except MalformedError as error:
+        raise error.with_(where=where) from None
+    if reference.pointer is None:
+        raise MalformedError(f"{text!r} has neither a tag nor a digest", where=where, remedy="add :TAG or @sha256:...")
+    if is_short(text) and not short_names:
+        remedy = f"write {reference}, or `short_names: true` in registries.yaml"
+        raise MalformedError(f"{text!r} names no registry", where=where, remedy=remedy)
+    return reference
+
+
 def is_short(text: str) -> bool:
     """Whether a reference names no registry: its first part has no dot, no port, and is not ``localhost``."""
     host, slash, _ = text.partition("/")

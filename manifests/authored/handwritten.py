@@ -26,7 +26,6 @@ CORRECT = "correct this line of the file, then run the command again"
 MAX_DEPTH = 32
 # Of one file, reported at once.
 MAX_PROBLEMS = 100
-_STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+)\]")
 
 PathText = Annotated[str, Meta(min_length=1, max_length=1024, pattern="\\A[^\x00-\x1f\x7f-\x9f]+\\Z")]
 Plain = str | int | bool | Decimal | list["Plain"] | dict[str, "Plain"]
@@ -89,8 +88,8 @@ class Handwritten:
         try:
             return msgspec.convert(self.plain, type_, strict=True)
         except msgspec.ValidationError as error:
-            problem, _, place = str(error).partition(" - at `")
-            path = place.rstrip("`").removeprefix("key` in `") or "$"
+            problem, path = _split(error)
+            path = self._with_keys(path, error, type_)
             unknown = re.search(r"unknown field `([^`]+)`", problem)
             if unknown:
                 path = f"{path}.{unknown[1]}"
@@ -103,6 +102,42 @@ class Handwritten:
             ):
                 problem = problem.replace(python, ours)
             raise MalformedError(f"{problem} ({path})", where=self.at(path), remedy=CORRECT) from None
+
+    def _with_keys(self, path: str, error: msgspec.ValidationError, type_: type[T]) -> str:
+        """Return ``path`` with the key in place of each ``[...]``, by which msgspec means any key of named values."""
+        trial = deepcopy(self.plain)
+        while _ANY_KEY in path:
+            before, _, after = path.partition(_ANY_KEY)
+            values = _value_at(trial, before)
+            if not isinstance(values, dict):
+                return before
+            for key, value in list(values.items()):
+                values.clear()
+                values[key] = value
+                if _error_of(trial, type_) == str(error):
+                    path = f"{before}.{key}{after}"
+                    break
+            else:
+                return before
+        return path
+
+
+_ANY_KEY = "[...]"
+
+
+def _split(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Return the problem, and the path of the value or of the key that has it."""
+    problem, _, place = str(error).partition(" - at `")
+    is_key = place.startswith("key` in `")
+    return problem, (place.removeprefix("key` in `").rstrip("`") or "$") + _ANY_KEY * is_key
+
+
+def _error_of(plain: Plain, type_: type) -> str:
+    try:
+        msgspec.convert(plain, type_, strict=True)
+    except msgspec.ValidationError as error:
+        return str(error)
+    return ""
 
 
 def shape_problems(file: Handwritten, type_: type[msgspec.Struct]) -> tuple[MalformedError, ...]:
@@ -136,18 +171,50 @@ def shape_problems(file: Handwritten, type_: type[msgspec.Struct]) -> tuple[Malf
 
 def _remove(plain: Plain, path: str) -> bool:
     """Remove the value at ``path`` of ``plain``; return whether it was found."""
-    *parents, last = [name or int(number) for name, number in _STEP.findall(path)] or [""]
-    try:
-        for step in parents:
-            plain = plain[step]  # type: ignore[index]  # a wrong step is caught below
-        if isinstance(plain, list):
-            # The items after it go too: their places, and so their lines, would shift.
-            del plain[last:]
-            return True
-        del plain[last]  # type: ignore[union-attr,arg-type]  # as above
-    except (KeyError, IndexError, TypeError):
+    steps = _steps(plain, path)
+    if not steps:
         return False
+    holder, last = steps[-1]
+    if isinstance(holder, list):
+        # The items after it go too: their places, and so their lines, would shift.
+        del holder[int(last) :]
+    elif isinstance(holder, dict):
+        del holder[str(last)]
     return True
+
+
+def _value_at(plain: Plain, path: str) -> Plain | None:
+    if path == "$":
+        return plain
+    steps = _steps(plain, path)
+    if not steps:
+        return None
+    holder, last = steps[-1]
+    return holder[last]  # type: ignore[index]  # _steps found it there
+
+
+def _steps(plain: Plain, path: str) -> list[tuple[Plain, str | int]]:
+    """Return each list or dict on the way to ``path`` with the key in it; none when the path leads nowhere."""
+    steps: list[tuple[Plain, str | int]] = []
+    rest = path.removeprefix("$")
+    while rest:
+        key: str | int
+        if isinstance(plain, dict):
+            # A key may have dots and brackets, as the address of a registry: the longest that fits is meant.
+            keys = [name for name in plain if re.match(rf"\.{re.escape(name)}(?=[.\[]|\Z)", rest)]
+            if not keys:
+                return []
+            key = max(keys, key=len)
+            rest = rest[len(key) + 1 :]
+        else:
+            index = re.match(r"\[([0-9]+)\]", rest)
+            if not isinstance(plain, list) or index is None or int(index[1]) >= len(plain):
+                return []
+            key = int(index[1])
+            rest = rest[index.end() :]
+        steps.append((plain, key))
+        plain = plain[key]  # type: ignore[index]  # found above
+    return steps
 
 
 def compiled(type_: type[S], *sources: object, **others: object) -> S:

@@ -10,6 +10,8 @@ from manifests.authored.site_yaml import HostPort
 from manifests.words.canonical import Document
 from manifests.words.errors import MalformedError
 
+# Its name beside release.yaml.
+REGISTRIES_YAML = "registries.yaml"
 _HOST_AND_PATH = r"[A-Za-z0-9.:\[\]-]{1,255}(/[a-z0-9._-]{1,128}){0,16}"
 HostAndPath = Annotated[str, Meta(pattern=rf"\A{_HOST_AND_PATH}\Z")]
 HostList = Annotated[tuple[HostPort, ...], Meta(max_length=64)]

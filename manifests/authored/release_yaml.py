@@ -29,7 +29,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
     """One image.
 
     Attributes:
-        from_: A registry reference, ``oci:PATH[:REF]``, ``oci-archive:FILE[:REF]`` or ``docker-archive:FILE[:REF]``.
+        from_: A registry reference, ``oci:PATH[:NAME]``, ``oci-archive:FILE[:NAME]`` or ``docker-archive:FILE[:NAME]``.
         to: Repository at the site, with a tag if that is not the release's version.
         sbom: ``attached``, ``none`` with a reason, or the path of a file.
         foreign_layers: What becomes of layers with ``urls``, which are refused otherwise.
@@ -170,7 +170,7 @@ TRANSPORTS = frozenset({"containers-storage", "dir", "docker-daemon", "ostree", 
 
 def parse_from(text: str, where: str = "from") -> ImageFrom:
     """Read the ``from`` of an image. A path holds no colon, as with skopeo. Raises MalformedError."""
-    remedy = "write oci:PATH[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], or host/name:tag"
+    remedy = "write oci:PATH[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME], or host/name:tag"
     for kind in FILE_KINDS:
         if text.startswith(f"{kind}:"):
             place, colon, ref = text.removeprefix(f"{kind}:").partition(":")

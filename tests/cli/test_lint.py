@@ -148,7 +148,59 @@ def test_registries_yaml_is_checked(tmp_path: Path) -> None:
     assert lint(path).problems == ()
     path.write_text("waybill: 1\nregistries:\n  docker.io: {mirror: m.example/hub, tokens: []}\n")
     (problem,) = lint(path).problems
-    assert problem.where == f"{path}:2"
+    assert problem.where == f"{path}:3"
+
+
+WRONG_REGISTRIES = """\
+waybill: 1
+short_name: false
+credential_helpers: never
+registries:
+  docker.io:
+    mirror: "not a host"
+    tokens: []
+  registry.example.com:5000/team:
+    plain_http: 1
+    requests_per_second: 0
+  "No Host!":
+    ca: ca.pem
+"""
+
+
+def test_every_fault_of_registries_yaml_has_its_line(shop: Workshop) -> None:
+    """Also when release.yaml is named, beside which it lies, and when no key says what it is."""
+    shop.write("registries.yaml", WRONG_REGISTRIES.encode())
+    for name in ("registries.yaml", "release.yaml"):
+        done = waybill("lint", name, cwd=shop.path)
+        found = {line.split(": ")[0] for line in done.out.splitlines() if line.startswith("registries.yaml:")}
+        assert (done.code, found) == (3, {f"registries.yaml:{line}" for line in (2, 3, 6, 7, 9, 10, 11)}), done
+    shop.write("registries.yaml", b"short_name: false\n")
+    out = waybill("lint", "registries.yaml", cwd=shop.path).out
+    assert "unknown field `short_name`" in out
+    assert "missing required field `waybill`" in out
+
+
+def test_what_registries_yaml_names_and_refuses(shop: Workshop) -> None:
+    shop.write(
+        "registries.yaml",
+        b"waybill: 1\nshort_names: false\nregistries:\n  r.example:\n    ca: ca.pem\n    auth_file: a.json\n",
+    )
+    first, *others = shop.release["images"]
+    shop.release["images"] = [
+        first,
+        *others,
+        {**first, "name": "short", "to": "small/short", "from": "nginx:1.27"},
+        {**first, "name": "bare", "to": "small/bare", "from": "r.example/team/app"},
+    ]
+    shop.save()
+    out = waybill("lint", "release.yaml", cwd=shop.path).out
+    for problem in (
+        "registries.yaml:5: there is no ca.pem",
+        "registries.yaml:6: there is no a.json",
+        "'nginx:1.27' names no registry",
+        "'r.example/team/app' has neither a tag nor a digest",
+    ):
+        assert problem in out
 
 
 def test_image_files_are_opened(tmp_path: Path) -> None:
