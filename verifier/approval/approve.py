@@ -121,7 +121,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
         raise RefusedError(
             f"answer for site key {answer.plan.site_key[:16]}; the site key is now {site.state.site_key.keyid[:16]}",
             where=where,
-            remedy="write a new request: waybill review ITEM --out DIR",
+            remedy=f"write a new request: waybill review {' '.join(answer.items)} --out DIR",
             finding="answer-other-key",
         )
     signed = verify_approval(encode(answer.approval), site.policy, where)  # 3

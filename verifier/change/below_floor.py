@@ -156,7 +156,8 @@ def authorisation_status(site: Site, signed: SignedAuthorisation) -> Authorisati
         return status("authorisation-other-way", f"{authorisation.goes_to.version} was never confirmed here")
     return status(
         "usable",
-        f"waybill rollback --to {targets[-1].number}, after approval here; reason: {authorisation.why}",
+        f"item b-{targets[-1].number}: waybill review b-{targets[-1].number}, then waybill approve "
+        f"b-{targets[-1].number} --key KEY; reason: {authorisation.why}",
     )
 
 

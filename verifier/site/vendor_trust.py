@@ -210,9 +210,26 @@ def adopt_revocations(site: Site, data: bytes, what: str, say: Notify = silent) 
         after, before = set(getattr(came, name)), set(getattr(held, name, ()))
         for change, digests in (("revokes", after - before), ("no longer revokes", before - after)):
             for digest in sorted(digests):
-                say(f"  {change} {name.removesuffix('s')} {digest}")
+                known = _known_here(site, name, digest)
+                say(f"  {change} {name.removesuffix('s')} {digest}" + (f": {known}" if known else ""))
     site.record(RevocationsInForce(version=came.version, digest=site.keep_document(data)))
     return NewList(came.version, new=True)
+
+
+def _known_here(site: Site, name: str, digest: str) -> str:
+    """Return what a revoked release is at this site, by the name that commands take; empty for other things."""
+    installs = site.state.installs
+    if name != "releases":
+        return ""
+    kept = [
+        ("runs" if generation.number == installs.current else "is kept") + f" here as generation {generation.number}"
+        for generation in installs.generations
+        if generation.release == digest and site.generation_folder(generation.number).is_dir()
+    ]
+    received = next((received for received in reversed(installs.releases) if received.release == digest), None)
+    if received is None:
+        return "never received here"
+    return f"{received.item}, which {' and '.join(kept) or 'was received here'}"
 
 
 def _alarm(site: Site, error: WaybillError) -> None:

@@ -407,7 +407,7 @@ def test_receive_says_what_each_is_good_for(place: Place) -> None:
     other = Reached(release=digest_of(b"x"), version="0.9.0", channel="stable", mark=Mark(epoch=1, sequence=1))
     later = Left(channel="stable", mark=Mark(epoch=1, sequence=3))
     for said, finding, words in (
-        (said_for(place), "usable", "waybill rollback --to 1, after approval here"),
+        (said_for(place), "usable", "item b-1: waybill review b-1, then waybill approve b-1"),
         (said_for(place, leaves=later), "authorisation-other-way", "stable 2 runs here now"),
         (said_for(place, goes_to=other), "authorisation-other-way", "0.9.0 was never confirmed here"),
     ):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as struct_replace
 
+from manifests.documents import release as r
 from manifests.documents.release import handler_digest
 from manifests.trust.envelope_writer import encode_root, seal
 from manifests.trust.root import ROOT_TYPE, Chain, Leaver, Mark, Pin, parse_root, verify_chain
@@ -167,6 +168,19 @@ def test_a_revoked_release_is_refused_at_receive_and_at_install(place: Place) ->
     assert place.open().state.installs.running is None
 
 
+def test_a_revocation_is_told_by_the_names_of_this_site(running: Place) -> None:
+    newer = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
+    waits = running.receive(newer.write(running.path.parent / "newer.tar")).release
+    elsewhere = "sha256:" + "0" * 64
+    _, lines = bring(running, ("list", listing(1, releases=tuple(sorted((RUNS, waits, elsewhere))))))
+    assert f"  revokes release {RUNS}: r-1.0.0, which runs here as generation 1" in lines
+    assert f"  revokes release {waits}: r-1.1.0, which was received here" in lines
+    assert f"  revokes release {elsewhere}: never received here" in lines
+    running.bring(FIRST.but(version="1.2.0", sequence=3).write(running.path.parent / "newest.tar"))
+    _, lines = bring(running, ("list", listing(2)))
+    assert f"  no longer revokes release {RUNS}: r-1.0.0, which is kept here as generation 1" in lines
+
+
 def test_a_revoked_key_counts_nowhere(place: Place) -> None:
     bring(place, ("list", listing(1, keys=(RELEASE.public.keyid,))))
     with pytest.raises(UntrustedError) as caught:
@@ -288,22 +302,22 @@ def test_changed_documents_of_trust_are_seen(place: Place) -> None:
         list_in_force(site)
 
 
+RESTART = r.Handler(
+    name="restart",
+    does="starts it again",
+    source="run",
+    run=("tool", "again"),
+    limits=r.Limits(seconds=1, memory_bytes=1, output_bytes=1),
+    may=(),
+    risk="reversible",
+    repeatable=True,
+)
+
+
 def test_revoked_handlers_are_named_by_their_entry() -> None:
     """F-13.7."""
-    from manifests.documents import release as r
-
-    handler = r.Handler(
-        name="restart",
-        does="starts it again",
-        source="run",
-        run=("tool", "again"),
-        limits=r.Limits(seconds=1, memory_bytes=1, output_bytes=1),
-        may=(),
-        risk="reversible",
-        repeatable=True,
-    )
-    assert handler_digest(handler) == digest_of(encode(handler))
-    assert handler_digest(handler) != handler_digest(struct_replace(handler, does="something else"))
+    assert handler_digest(RESTART) == digest_of(encode(RESTART))
+    assert handler_digest(RESTART) != handler_digest(struct_replace(RESTART, does="something else"))
 
 
 def test_nobody_can_put_a_list_in_force_but_the_root(place: Place) -> None:
