@@ -148,15 +148,15 @@ def _read_value(data: bytes, max_bytes: int, where: str) -> object:
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
     check_depth(data, where)
     try:
-        # Decoded here: json.loads would also take UTF-16 and UTF-32.
-        # F-10.1
+        # F-10.1; decoded here: json.loads would also take UTF-16 and UTF-32.
         value: object = json.loads(
             data.decode("utf-8"), object_pairs_hook=_unique_object, parse_constant=_refuse_constant
         )
     except UnicodeDecodeError as error:
         raise MalformedError(f"not JSON: no UTF-8 at byte {error.start}", where=where) from error
     except ValueError as error:
-        raise MalformedError(f"not JSON: {str(error)[:200]}", where=where) from error
+        problem = "a page of HTML or XML" if data.lstrip()[:1] == b"<" else f"not JSON: {str(error)[:200]}"
+        raise MalformedError(problem, where=where) from error
     return value
 
 

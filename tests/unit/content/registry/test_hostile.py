@@ -159,7 +159,7 @@ def test_a_manifest_that_claims_to_be_large_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("body", "media_type", "words"),
     [
-        (b"<html>", "text/html", "not JSON"),
+        (b"<html>", "text/html", "a page of HTML or XML"),
         (b"{}", OCI_MANIFEST, "schemaVersion"),
         (IMAGE, OCI_INDEX, "calls itself"),
         (
