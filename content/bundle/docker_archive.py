@@ -44,6 +44,7 @@ from manifests.words.digest import blob_name, digest_of, is_digest
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError, WaybillError, unreadable
 
 MAX_LINKS = 16
+SAVE_AGAIN = "save the image again"
 MAX_LAYERS = 1024
 _PIECE = 1 << 20
 _GZIP = b"\x1f\x8b"
@@ -91,6 +92,10 @@ class DockerArchive:
             MalformedError: The archive contradicts itself.
         """
         return self._converted(self._images[self.pick(ref).digest]) if self.converts else self._layout
+
+    def check(self, ref: str) -> None:
+        """Check what can be checked of a converted image without reading a layer. Raises as ``image``."""
+        self._layer_places(self._images[self.pick(ref).digest])
 
     @cached_property
     def _layout(self) -> Layout:
@@ -150,20 +155,23 @@ class DockerArchive:
             names=tuple(full_name(name) for name in names),
         )
 
-    def _converted(self, image: SavedImage) -> Layout:
-        """A layout of one image, by the rule of docs/cli.md."""
+    def _layer_places(self, image: SavedImage) -> list[tuple[str, Extent, str]]:
+        """Return name, place and diff id of each layer from the base up. Reads no layer."""
         where = f"{self.path} {image.config.digest}"
         rootfs = read_json(read_extent(image.place), where=where).get("rootfs")
         diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
         if not isinstance(diff_ids, list) or not all(isinstance(one, str) and is_digest(one) for one in diff_ids):
-            raise MalformedError("the config has no rootfs.diff_ids", where=where)
+            raise MalformedError("the config has no rootfs.diff_ids", where=where, remedy=SAVE_AGAIN)
         if len(diff_ids) != len(image.layers):
             problem = f"the config names {len(diff_ids)} layers, manifest.json {len(image.layers)}"
-            raise MalformedError(problem, where=where)
+            raise MalformedError(problem, where=where, remedy=SAVE_AGAIN)
+        return [(name, self._at(name), diff_id) for name, diff_id in zip(image.layers, diff_ids, strict=True)]
+
+    def _converted(self, image: SavedImage) -> Layout:
+        """A layout of one image, by the rule of docs/cli.md."""
         places = {blob_name(image.config.digest): image.place}
         layers = []
-        for name, diff_id in zip(image.layers, diff_ids, strict=True):
-            extent = self._at(name)
+        for name, extent, diff_id in self._layer_places(image):
             layer = self._layer(name, extent, diff_id)
             layers.append(layer)
             places[blob_name(layer.digest)] = extent
@@ -192,7 +200,8 @@ class DockerArchive:
             if name not in self.listing.links:
                 return self.listing.files.get(name)
             name = self.listing.links[name]
-        raise MalformedError(f"{name} is a link in a circle, or one of more than {MAX_LINKS}", where=str(self.path))
+        problem = f"{name} is a link in a circle, or one of more than {MAX_LINKS}"
+        raise MalformedError(problem, where=str(self.path), remedy=SAVE_AGAIN)
 
     def _at(self, name: str) -> Extent:
         extent = self._find(name.removeprefix("./"))
@@ -208,7 +217,7 @@ class DockerArchive:
         return extent
 
     def _damaged(self, problem: str, finding: str = "blob-damaged") -> DamagedError:
-        return DamagedError(problem, where=str(self.path), remedy="save the image again", finding=finding)
+        return DamagedError(problem, where=str(self.path), remedy=SAVE_AGAIN, finding=finding)
 
 
 def open_docker_archive(path: Path, scratch: Scratch | None = None) -> DockerArchive:

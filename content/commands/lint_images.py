@@ -51,7 +51,8 @@ def _look(image: ImageFile, images: Layout | DockerArchive, ref: str) -> Iterato
     """Yield the warnings that `build` would give. Raises what it would raise."""
     entry = images.pick(ref)
     if isinstance(images, DockerArchive) and images.converts:
-        return  # it has one manifest, which `build` makes from its layers
+        images.check(ref)  # it has one manifest, which `build` makes from its layers
+        return
     source = file_source(images, ref)
 
     def keep(_: Descriptor, __: bytes, document: ImageManifest | ImageIndex) -> None:

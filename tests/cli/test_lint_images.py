@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,33 @@ def test_a_packed_archive_of_docker(shop: Workshop) -> None:
     shop.release["images"][0]["from"] = "docker-archive:app.tar"
     assert shop.build(shop.path / "second").release.images == packed.release.images
     assert {one.name for one in shop.path.iterdir() if one.name.startswith(".")} == set()
+
+
+@pytest.mark.parametrize("damage", ["missing", "circle", "count"])
+def test_a_damaged_archive_of_docker(shop: Workshop, damage: str) -> None:
+    """No layer is read for this: a layer that is not there, a link that leads back to itself, a layer too many."""
+    saved = Saved(shop.path / "app.tar", {"1/layer.tar": BASE})
+    layers = ("1/layer.tar",)
+    if damage == "count":
+        saved.image(*layers, tags=["app:1.0"], diff_ids=[digest_of(BASE), digest_of(b"another")])
+    else:
+        saved.image(*layers, tags=["app:1.0"])
+        del saved.files["1/layer.tar"]
+    if damage == "circle":
+        saved.links = {
+            "1/layer.tar": (tarfile.SYMTYPE, "../2/layer.tar"),
+            "2/layer.tar": (tarfile.SYMTYPE, "../1/layer.tar"),
+        }
+    saved.save()
+    shop.image(**PLAIN, **{"from": "docker-archive:app.tar"})
+    expected = {
+        "missing": "1/layer.tar is missing",
+        "circle": "1/layer.tar is a link in a circle, or one of more than 16",
+        "count": "the config names 2 layers, manifest.json 1",
+    }
+    problem = same_problem(shop)
+    assert problem.problem.endswith(expected[damage])
+    assert problem.remedy == "save the image again"
 
 
 def test_a_packed_archive_that_is_cut(shop: Workshop) -> None:
