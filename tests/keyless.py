@@ -321,6 +321,14 @@ class Sigstore:
         return replace(self, number=self.number + 50)
 
 
+def with_period(trusted_root: bytes, name: str, **period: str) -> bytes:
+    """The trusted root with another ``validFor`` for the only one in the list ``name``."""
+    fields = json.loads(trusted_root)
+    (only,) = fields[name]
+    only.get("publicKey", only)["validFor"] = period
+    return dump(fields)
+
+
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from content.bundle.oci import Descriptor, read_json
 from content.sigstore.judge import CERTIFICATE, NotBySignerError
+from content.sigstore.periods import Period, narrow
+from content.sigstore.rekor import promised_at
 from content.sigstore.sigstore_bundle import SigstoreBundle, plain_text
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 TRUSTED_ROOT = "application/vnd.dev.sigstore.trustedroot"
 MAX_TRUSTED_ROOT = 1 << 20
+ROOT_NAME = "trusted_root.json"
 T = TypeVar("T")
 
 
@@ -44,19 +47,21 @@ def check_available(identity: str) -> None:
 
 @dataclass(frozen=True)
 class IdentityJudge:
-    """Judges by identity and issuer, both compared exactly, under the trusted root with this digest."""
+    """Judges by identity and issuer, both compared exactly, under this trusted root.
+
+    Of the trusted root counts what was valid when the certificate was: the library does not compare those periods.
+    """
 
     signer: str
     identity: str
     issuer: str
-    trusted_root: str
-    _verifier: "Verifier"
+    trusted_root: bytes
     _policy: "VerificationPolicy"
 
     @property
     def name(self) -> str:
         identity = f"{plain_text(self.identity)} by {plain_text(self.issuer)}"
-        return f"{self.signer}, {identity}, trusted root {self.trusted_root[7:19]}"
+        return f"{self.signer}, {identity}, trusted root {digest_of(self.trusted_root)[7:19]}"
 
     @property
     def weakness(self) -> str:
@@ -76,23 +81,29 @@ class IdentityJudge:
             raise NotBySignerError("unknown", f"by key {opened.hint[:12] or '?'}")
         bundle = self._parse(opened)  # F-11.5
         if opened.is_envelope:
-            verified = _guard(lambda: self._verifier.verify_dsse(bundle, self._policy))
+            verified = _guard(lambda: self._verifier(opened, bundle).verify_dsse(bundle, self._policy))
             # The library checked what it parsed itself; that must equal what was parsed here.
             if verified != (opened.payload_type, opened.payload):
                 raise NotBySignerError("wrong", "and read differently by two parsers")
         else:
-            _guard(lambda: self._verify_digest(bundle, sha256(message).digest()))
+            self._verify_digest(opened, bundle, sha256(message).digest())
 
     def digest(self, opened: SigstoreBundle, digest: bytes) -> None:
         """A Sigstore bundle over bytes with this SHA-256. Raises NotBySignerError."""
-        bundle = self._parse(opened)
-        _guard(lambda: self._verify_digest(bundle, digest))
+        self._verify_digest(opened, self._parse(opened), digest)
 
-    def _verify_digest(self, bundle: "Bundle", digest: bytes) -> None:
+    def _verify_digest(self, opened: SigstoreBundle, bundle: "Bundle", digest: bytes) -> None:
         from sigstore.hashes import Hashed
         from sigstore_models.common.v1 import HashAlgorithm
 
-        self._verifier.verify_artifact(Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest), bundle, self._policy)
+        hashed = Hashed(algorithm=HashAlgorithm.SHA2_256, digest=digest)
+        _guard(lambda: self._verifier(opened, bundle).verify_artifact(hashed, bundle, self._policy))
+
+    def _verifier(self, opened: SigstoreBundle, bundle: "Bundle") -> "Verifier":
+        certificate = bundle.signing_certificate
+        signed = Period(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        logged = promised_at(opened.entries, "bundle") or signed
+        return _library_verifier(narrow(self.trusted_root, signed, logged, ROOT_NAME))
 
     def _parse(self, opened: SigstoreBundle) -> "Bundle":
         """The bundle, if its certificate names the signer; the certificate is not verified yet."""
@@ -111,26 +122,29 @@ def identity_judge(name: str, identity: str, issuer: str, trusted_root: bytes) -
 
     Raises MalformedError for a ``trusted_root`` that the library cannot use, RefusedError without the library.
     """
-    what = "trusted_root.json"
     check_available(identity)
-    check_trusted_root(trusted_root, what)
-    from sigstore.models import TrustedRoot
-    from sigstore.verify import Verifier
+    check_trusted_root(trusted_root, ROOT_NAME)
     from sigstore.verify.policy import AllOf, AnyOf, Identity, OIDCIssuer, OIDCIssuerV2
 
     try:
-        verifier = Verifier(trusted_root=_in_memory(trusted_root, TrustedRoot.from_file))
+        _library_verifier(trusted_root)
     except Exception as error:  # noqa: BLE001 - pydantic, x509, OpenSSL: whatever the file provokes means the same
-        raise MalformedError(f"not usable by sigstore: {plain_text(str(error))}", where=what) from None
+        raise MalformedError(f"not usable by sigstore: {plain_text(str(error))}", where=ROOT_NAME) from None
     return IdentityJudge(
         signer=name,
         identity=identity,
         issuer=issuer,
-        trusted_root=digest_of(trusted_root),
-        _verifier=verifier,
+        trusted_root=trusted_root,
         # Fulcio writes the issuer in two extensions, of which the first is deprecated.
         _policy=AllOf([Identity(identity=identity), AnyOf([OIDCIssuer(issuer), OIDCIssuerV2(issuer)])]),
     )
+
+
+def _library_verifier(trusted_root: bytes) -> "Verifier":
+    from sigstore.models import TrustedRoot
+    from sigstore.verify import Verifier
+
+    return Verifier(trusted_root=_in_memory(trusted_root, TrustedRoot.from_file))
 
 
 def _in_memory(data: bytes, read: Callable[[str], T]) -> T:

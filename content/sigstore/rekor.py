@@ -10,23 +10,34 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from content.bundle.oci import read_json
+from content.sigstore.periods import MAX_TRUSTED_ROOT, Period, moment, read_period
 from content.sigstore.sigstore_bundle import as_object, json_object
 from manifests.trust.keys import decode_base64, encode_base64
 from manifests.words.digest import MAX_INTEGER
 from manifests.words.errors import MalformedError, UntrustedError
 
-MAX_TRUSTED_ROOT = 1 << 20
 MAX_ENTRIES = 32
 MAX_PATH = 64
 REKOR_BUNDLE = "dev.sigstore.cosign/bundle"
 LogKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-Logs = Mapping[bytes, LogKey]  # by log id
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log of a trusted root. Attributes: period: when its key was valid."""
+
+    key: LogKey
+    period: Period
+
+
+Logs = Mapping[bytes, Log]  # by log id
 
 
 @dataclass(frozen=True)
@@ -49,18 +60,19 @@ class ExpectedEntry:
 
 def read_logs(trusted_root: bytes, what: str) -> Logs:
     """The logs of a ``trusted_root.json`` with keys of a known kind. Raises MalformedError for another document."""
-    logs: dict[bytes, LogKey] = {}
+    logs: dict[bytes, Log] = {}
     listed = read_json(trusted_root, max_bytes=MAX_TRUSTED_ROOT, where=what).get("tlogs")
     for entry in listed if isinstance(listed, list) else ():
         log = as_object(entry)
-        raw = decode_base64(_text(json_object(log, "publicKey"), "rawBytes"), what)
+        public = json_object(log, "publicKey")
+        raw, period = decode_base64(_text(public, "rawBytes"), what), read_period(public, what)
         log_id = decode_base64(_text(json_object(log, "logId"), "keyId"), what)
         try:
             key = serialization.load_der_public_key(raw)
         except (ValueError, UnsupportedAlgorithm):
             raise MalformedError("the key of a log cannot be read", where=what) from None
         if isinstance(key, LogKey):
-            logs[log_id] = key
+            logs[log_id] = Log(key, period)
     return logs
 
 
@@ -81,40 +93,59 @@ def verify_promise(annotation: str, logs: Logs, expected: ExpectedEntry, what: s
     except ValueError:
         raise MalformedError("the log id is not hex", where=what) from None
     body = decode_base64(_text(payload, "body"), what)
-    key = _named_log(logs, log_id, what)
+    log = _named_log(logs, log_id, what)
     promise = decode_base64(_text(fields, "SignedEntryTimestamp"), what)
-    _signed_by(key, promise, _promise_bytes(body, log_id, payload), "promise", what)
+    _check_promise(log, promise, body, log_id, payload, what)
     _check_record(body, expected, what)
 
 
 def _verify_entry(entry: Mapping[str, object], logs: Logs, expected: ExpectedEntry, what: str) -> None:
     """1 the log is known; 2 its promise, if there is one; 3 its proof, if there is one; 4 what was logged."""
     log_id = decode_base64(_text(json_object(entry, "logId"), "keyId"), what)
-    key = _named_log(logs, log_id, what)  # 1
+    log = _named_log(logs, log_id, what)  # 1
     body = decode_base64(_text(entry, "canonicalizedBody"), what)
     promise, proof = json_object(entry, "inclusionPromise"), json_object(entry, "inclusionProof")
     if not promise and not proof:
         raise UntrustedError("the log entry has neither promise nor proof", where=what, finding="log-entry-wrong")
     if promise:  # 2
         signed = decode_base64(_text(promise, "signedEntryTimestamp"), what)
-        _signed_by(key, signed, _promise_bytes(body, log_id, entry), "promise", what)
+        _check_promise(log, signed, body, log_id, entry, what)
     if proof:  # 3
-        _check_proof(key, proof, body, what)
+        _check_proof(log.key, proof, body, what)
     _check_record(body, expected, what)  # 4
 
 
-def _named_log(logs: Logs, log_id: bytes, what: str) -> LogKey:
+def _named_log(logs: Logs, log_id: bytes, what: str) -> Log:
     if log_id not in logs:
         problem = f"the entry is of log {log_id.hex()[:12]}, which the trusted root does not name"
         raise UntrustedError(problem, where=what, finding="log-unknown")
     return logs[log_id]
 
 
-def _promise_bytes(body: bytes, log_id: bytes, fields: Mapping[str, object]) -> bytes:
-    """The bytes that the log signs as its promise; time and index are those of ``fields``."""
+def _check_promise(
+    log: Log, promise: bytes, body: bytes, log_id: bytes, fields: Mapping[str, object], what: str
+) -> None:
+    """The log signs the record with the time and the index of ``fields``; its key must have been valid at that time."""
     numbers = {name: _number(fields, name) for name in ("integratedTime", "logIndex")}
     promised = {"body": encode_base64(body), "logID": log_id.hex(), **numbers}
-    return json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
+    message = json.dumps(promised, sort_keys=True, separators=(",", ":")).encode()
+    _signed_by(log.key, promise, message, "promise", what)
+    at = moment(_time(numbers["integratedTime"], what))
+    if not log.period.overlaps(at):
+        raise _wrong(f"it was promised at {at}, and the key of the log was valid {log.period}", what)
+
+
+def promised_at(entries: object, what: str) -> Period | None:
+    """The time that the log of the only entry promises, not verified; None for an entry without a promise."""
+    only = as_object(entries[0]) if isinstance(entries, list) and len(entries) == 1 else {}
+    return moment(_time(_number(only, "integratedTime"), what)) if json_object(only, "inclusionPromise") else None
+
+
+def _time(seconds: int, what: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, tz=UTC)
+    except (ValueError, OverflowError, OSError):
+        raise MalformedError("integratedTime is not a time", where=what) from None
 
 
 def _check_proof(key: LogKey, proof: Mapping[str, object], body: bytes, what: str) -> None:
