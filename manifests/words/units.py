@@ -49,8 +49,8 @@ def show_count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def show_uses(count: int) -> str:
-    return "1 use" if count == 1 else f"{count} uses"
+def show_are(count: int, noun: str) -> str:
+    return f"{show_count(count, noun)} {'is' if count == 1 else 'are'}"
 
 
 def show_duration(seconds: int) -> str:

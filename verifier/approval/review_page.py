@@ -4,7 +4,7 @@ import shlex
 from dataclasses import replace
 
 from content.differences.compare_values import join_facts
-from manifests.words.units import show_duration, show_size, show_uses
+from manifests.words.units import show_count, show_duration, show_size
 from verifier.approval.page import FIRST_ROWS, Page, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
@@ -291,7 +291,7 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
     after = [f"next: waybill {command}"] if command else []
     for rule in status.emergency:
         roles = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
-        facts.append((f"emergency rule {rule.rule}", f"{roles}; {show_uses(rule.uses_left)} left"))
+        facts.append((f"emergency rule {rule.rule}", f"{roles}; {show_count(rule.uses_left, 'use')} left"))
         if rule.met:
             after.append(f"or by the emergency rule: waybill {asked.then} --emergency {rule.rule}")
     return Section("decision", facts=tuple(facts), after=tuple(after))

@@ -8,7 +8,7 @@ from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import parse_duration
+from manifests.words.units import parse_duration, show_are
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup, discard_backups
@@ -133,7 +133,7 @@ def check_previous_generation(
             finding="way-back",
         )
     name, count = f"generation {generation.number} ({generation.version})", len(installed.release.members)
-    return (f"rollback: {name} can be restored, its {count} blobs are intact",)
+    return (f"rollback: {name} can be restored, its {show_are(count, 'blob')} intact",)
 
 
 def documents_alone(release: Release) -> frozenset[str]:
@@ -150,7 +150,7 @@ def name_blobs(release: Release, lost: list[Blob] | tuple[Blob, ...]) -> str:
     names = {digest: _name_of_place(release, place) for digest, place in places.items()}
     shown = [f"{blob.digest} ({names.get(blob.digest, 'part of an image')})" for blob in lost[:4]]
     more = f", and {len(lost) - 4} more" if len(lost) > 4 else ""
-    return f"{len(lost)} blobs are missing or damaged: {', '.join(shown)}{more}"
+    return f"{show_are(len(lost), 'blob')} missing or damaged: {', '.join(shown)}{more}"
 
 
 def _name_of_place(release: Release, place: str) -> str:

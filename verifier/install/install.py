@@ -16,7 +16,7 @@ from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, UsageError, WaitingError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import show_count, show_size, show_uses
+from manifests.words.units import show_are, show_count, show_size
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep, driver_steps
@@ -181,7 +181,9 @@ def _install_one(work: _Installation, outside_window: str | None) -> InstallResu
     rule = work.approvals.rule or None
     site.record(Approved(approvals=tuple(one.digest for one in work.approvals.approvals), rule=rule))
     if rule:
-        runtime.notify(f"by the emergency rule {rule}; {show_uses(work.approvals.uses_left - 1)} left after this one")
+        runtime.notify(
+            f"by the emergency rule {rule}; {show_count(work.approvals.uses_left - 1, 'use')} left after this one"
+        )
     drive(site, runtime, DriveRequest(stage=lambda: _stage(work, need.missing)))  # 7
     return result_of(site, request.write_report, "emergency" if rule else "install", need)
 
@@ -236,7 +238,7 @@ def _copy_blobs(work: _Installation, missing: tuple[Blob, ...]) -> None:
     path = work.request.media or (Path(change.source) if change.source not in ("", "-") else None)
     if path is None or not path.is_file():
         raise DamagedError(
-            f"{len(missing)} blobs are missing, and the bundle "
+            f"{show_are(len(missing), 'blob')} missing, and the bundle "
             + (f"is not at {path}" if path else "came from a pipe"),
             where=change.item,
             remedy=f"run `waybill install {shlex.quote(change.item)} --media PATH`",

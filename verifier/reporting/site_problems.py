@@ -54,9 +54,9 @@ def attention(site: Site, components: tuple[Component, ...], waiting: tuple[Wait
         return damage
     wrong = [f"{one.step}/{one.name}: {one.problem}" for one in components if one.problem]
     if wrong:
-        return AttentionError(
-            "; ".join(wrong), where="components", remedy="waybill recover restarts the components", finding="drift"
-        )
+        first = "; ".join(dict.fromkeys(one.remedy for one in components if one.problem and one.remedy))
+        remedy = first or "waybill recover restarts the components"
+        return AttentionError("; ".join(wrong), where="components", remedy=remedy, finding="drift")
     revoked, unread = revoked_running(site)
     if unread is not None:
         return unread

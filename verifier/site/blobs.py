@@ -19,6 +19,7 @@ from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, unreadable
 from manifests.words.progress import ProgressCallback, no_progress
+from manifests.words.units import show_are
 from verifier.site.disk import Disk, Receiver, Source
 
 BUFFER = 1 << 20
@@ -41,7 +42,7 @@ def read_blob(blobs: Path, digest: str, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except FileNotFoundError:
-        raise missing(digest) from None
+        raise missing(path, digest) from None
     except OSError as error:
         raise unreadable(error, str(path), remedy="check the disk") from error
     if len(data) > max_bytes:
@@ -92,13 +93,22 @@ def check_blob(blobs: Path, blob: Blob) -> None:
         raise different(path, digest, blob.digest)
 
 
+def is_whole(blobs: Path, blob: Blob) -> bool:
+    """Whether the store has the blob with its length and bytes; hashes it."""
+    try:
+        check_blob(blobs, blob)
+    except (DamagedError, HostError):
+        return False
+    return True
+
+
 def check_size(blobs: Path, blob: Blob) -> None:
     """Check that the blob is there with its length, without reading it. Raises DamagedError."""
     path = blob_path(blobs, blob.digest)
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise missing(blob.digest) from None
+        raise missing(path, blob.digest) from None
     if size != blob.size:
         raise DamagedError(f"the blob has {size} bytes, expected {blob.size}", where=str(path), remedy=_REMEDY)
 
@@ -111,8 +121,8 @@ def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
             pass
 
 
-def missing(digest: str) -> DamagedError:
-    return DamagedError(f"blob {digest} is not in the store", remedy=_REMEDY, finding="blob-missing")
+def missing(path: Path, digest: str) -> DamagedError:
+    return DamagedError(f"blob {digest} is not in the store", where=str(path), remedy=_REMEDY, finding="blob-missing")
 
 
 def different(path: Path, digest: str, expected: str) -> DamagedError:
@@ -128,7 +138,7 @@ class Store:
 
     def get(self, blob: Blob, max_bytes: int, what: str = "blob") -> bytes:
         """Return the bytes of a small blob, called ``what``. Raises DamagedError when missing or other bytes."""
-        path, remedy = blob_path(self.path, blob.digest), "receive the bundle again"
+        path, remedy = blob_path(self.path, blob.digest), _REMEDY
         absent, damaged = (remedy, "blob-missing"), (remedy, "blob-damaged")
         return read_checked(path, blob.digest, max_bytes, f"the {what}", missing=absent, changed=damaged)
 
@@ -145,12 +155,10 @@ class Store:
         """Return the blobs of ``wanted`` that are missing or damaged. Hashes every byte that is there."""
 
         def is_clean(blob: Blob) -> bool:
-            try:
-                check_blob(self.path, blob)
-            except (DamagedError, HostError):
-                return False
-            on_progress(blob.size)
-            return True
+            whole = is_whole(self.path, blob)
+            if whole:
+                on_progress(blob.size)
+            return whole
 
         unique = {blob.digest: blob for blob in wanted}
         present = [blob for blob in unique.values() if blob_path(self.path, blob.digest).exists()]
@@ -220,7 +228,7 @@ class Store:
         if absent:
             names = ", ".join(blob.digest[:19] for blob in absent[:4]) + (", …" if len(absent) > 4 else "")
             raise DamagedError(
-                f"{len(absent)} blobs are neither in this file nor in the store: {names}",
+                f"{show_are(len(absent), 'blob')} neither in this file nor in the store: {names}",
                 where=what,
                 remedy="bring the complete bundle, or the delta for the release that runs here",
                 finding="incomplete",

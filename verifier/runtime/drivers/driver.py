@@ -41,6 +41,7 @@ class Component:
         observed: The same, computed from what is there; or ``absent``, or ``unreadable`` with a reason in ``detail``.
         level: ``running`` only where a live process was seen to use it; ``wanted``: what the step asks for.
         detail: For people at the site; never leaves it.
+        remedy: What a person does first; empty where `recover` alone mends it.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Component:
     level: ComponentLevel = "placed"
     wanted: ComponentLevel = "placed"
     detail: str | None = None
+    remedy: str = ""
 
     @property
     def problem(self) -> str:

@@ -87,7 +87,7 @@ def copy_blob(disk: Disk, blobs: Path, digest: str, size: int, path: Path, mode:
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        raise missing(digest) from None
+        raise missing(source, digest) from None
     except OSError as error:
         raise unreadable(error, str(source), remedy="check the disk") from error
     try:

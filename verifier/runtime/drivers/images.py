@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from content.bundle.graph import Graph, Node, walk
 from content.bundle.oci import MAX_MANIFEST_BYTES, REF_NAME, Descriptor, ImageIndex
 from manifests.documents.release import Image, InstallStep, Release
-from manifests.words.digest import Blob
+from manifests.words.digest import Blob, is_digest
+from manifests.words.errors import DamagedError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext, ReadDocument, step_error
-from verifier.site.blobs import read_blob
+from verifier.site.blobs import blob_path, read_blob
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def image_parts(
     Raises:
         DamagedError: A document is missing from the store or has other bytes.
         MalformedError: The graph of images is not what the release says.
+
+    An error about a document of the store names its file, and the bundle that brings it again.
     """
     index = context.release.members[0]
 
@@ -99,8 +102,26 @@ def image_parts(
         limit = index.size if digest == index.digest else MAX_MANIFEST_BYTES
         return read_document(digest, limit) if read_document else read_blob(context.blobs, digest, limit)
 
-    graph = walk(context.release, read)
+    try:
+        graph = walk(context.release, read)
+    except (DamagedError, MalformedError) as error:
+        if read_document is not None:
+            raise
+        raise error.with_(where=_file_of(context, error.where), remedy=bundle_again(context.release)) from None
     return tuple(_parts(graph, context.release.image(name), context.release.version) for name in step.images)
+
+
+def bundle_again(release: Release) -> str:
+    """Return the hint for damage that only the bundle of the release mends."""
+    bundle = f"the bundle of {release.product} {release.version}"
+    return f"receive {bundle} again: waybill receive BUNDLE --keep; then run `waybill recover`"
+
+
+def _file_of(context: DriverContext, where: str) -> str:
+    """Return ``where`` with the file of the store in place of the document that it begins with."""
+    name, _, rest = where.partition(" ")
+    digest = context.release.members[0].digest if name == "index.json" else name
+    return f"{blob_path(context.blobs, digest)} {rest}".rstrip() if is_digest(digest) else where
 
 
 def blobs_of_parts(parts: Iterable[ImageParts]) -> tuple[Blob, ...]:

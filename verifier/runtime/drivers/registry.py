@@ -138,7 +138,7 @@ class RegistryDriver:
                 remove_record(context, path)
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
-        names = plan.step.images
+        names, remedy = plan.step.images, ""
         try:
             settings = registry_settings(context)
             parts = image_parts(context, plan.step)
@@ -147,6 +147,7 @@ class RegistryDriver:
                 seen = [_observe_named(registry, settings, context, part) for part in parts]
         except (WaybillError, OSError) as error:
             left, seen = None, [(UNREADABLE, str(error)) for _ in names]
+            remedy = error.remedy if isinstance(error, WaybillError) else ""
         return tuple(
             Component(
                 name=name,
@@ -154,6 +155,7 @@ class RegistryDriver:
                 observed=observed,
                 step=plan.step.step,
                 detail="; ".join(filter(None, (detail, left))) or None,
+                remedy=remedy,
             )
             for name, (observed, detail) in zip(names, seen, strict=True)
         )

@@ -24,9 +24,16 @@ from verifier.runtime.drivers.driver import (
     under_site,
 )
 from verifier.runtime.drivers.folder import host_errors
-from verifier.runtime.drivers.images import ImageParts, blobs_of_parts, check_step, foreign_lines, image_parts
+from verifier.runtime.drivers.images import (
+    ImageParts,
+    blobs_of_parts,
+    bundle_again,
+    check_step,
+    foreign_lines,
+    image_parts,
+)
 from verifier.runtime.setup import SetupFinding
-from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, read_blob
+from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, is_whole, read_blob
 
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 # On each entry of our index.json: which generation and which of its steps put it there.
@@ -98,22 +105,23 @@ class StoreDriver:
         """Compare what index.json lists with the release, and check every blob below it."""
         listed: dict[str, list[str]] = {}
         parts: dict[str, ImageParts] = {}
-        problem = None
+        problem, remedy = None, ""
         try:
             for entry in _entries(_folder(context)):
                 if name := entry.annotation(REF_NAME):
                     listed.setdefault(name, []).append(entry.digest)
             parts = {part.image.name: part for part in image_parts(context, plan.step)}
         except (WaybillError, OSError) as error:
-            problem = str(error)
+            problem, remedy = str(error), error.remedy if isinstance(error, WaybillError) else ""
         components = []
         for name in plan.step.images:
             image = context.release.image(name)
             observed, detail = UNREADABLE, problem
             if problem is None:
                 digests = listed.get(image.at(context.release.version), [])
-                observed, detail = _observe_image(context, parts[name], digests)
-            components.append(Component(name, image.manifest.digest, observed, plan.step.step, detail=detail))
+                observed, detail, remedy = _observe_image(context, parts[name], digests)
+            expected, step = image.manifest.digest, plan.step.step
+            components.append(Component(name, expected, observed, step, detail=detail, remedy=remedy))
         return tuple(components)
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -257,15 +265,15 @@ def _reachable_digests(folder: Path) -> set[str]:
     return reached
 
 
-def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str | None]:
-    """Return the digest under the image's name if everything below it is there, and what is wrong if not."""
+def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) -> tuple[str, str | None, str]:
+    """Return the digest under the image's name if everything below it is there; else what is wrong, and the remedy."""
     folder = _folder(context)
     if not listed:
-        return ABSENT, "index.json does not list it"
+        return ABSENT, "index.json does not list it", ""
     if len(listed) > 1:
-        return UNREADABLE, f"index.json lists it {len(listed)} times"
+        return UNREADABLE, f"index.json lists it {len(listed)} times", ""
     if listed[0] != part.image.manifest.digest:
-        return listed[0], None
+        return listed[0], None, ""
     target = folder / "blobs" / "sha256"
     documents = {node.descriptor.digest for node in part.documents}
     for blob in blobs_of_parts((part,)):
@@ -275,5 +283,5 @@ def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) 
             else:
                 check_size(target, blob)
         except WaybillError as error:
-            return UNREADABLE, str(error)
-    return listed[0], None
+            return UNREADABLE, str(error), "" if is_whole(context.blobs, blob) else bundle_again(context.release)
+    return listed[0], None, ""

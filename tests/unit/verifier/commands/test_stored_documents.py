@@ -1,63 +1,21 @@
 """One stored document never blinds the rest: each is broken in turn, and every command of the site still answers.
 
-A document is broken as a disk breaks it, and as a vendor could have signed it: then its digest is right, as at a site
-whose older verifier took it in.
+The whole matrix of documents, ways and commands is `python -m tests.stored_matrix`; here is a sample of it.
 """
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
-from manifests.words.digest import digest_of
 from tests.faults.model import QuickDisk
 from tests.place import Place
-from tests.stored import (
-    FIRST,
-    PLAIN,
-    SECOND,
-    THIRD,
-    broken,
-    full_site,
-    hostile,
-    released_only_by,
-    replaced,
-    signed_documents,
-    stored_documents,
-)
-from verifier.commands.history import history_command
-from verifier.commands.recover import recover_command
-from verifier.commands.report import report_command
+from tests.stored import FIRST, SECOND, THIRD, broken, full_site, released_only_by, stored_documents
+from tests.stored_matrix import believed_hostile, damaged, run
+from verifier.commands.receive import receive_command
 from verifier.commands.review import review_command
-from verifier.commands.rollback import rollback_command
-from verifier.commands.status import status_command
-from verifier.site import blobs
-
-# By name: the command, its arguments, and what it prints whatever one document is like.
-ALWAYS: dict[str, tuple[Any, list[str], tuple[str, ...]]] = {
-    "status": (status_command, ["--fast"], ("northern-grid/small/production/east", "1.0.0", "1.1.0", "verifier")),
-    "review": (review_command, [], ("r-1.2.0", "config", "policy")),
-    "history": (history_command, [], ("1.1.0",)),
-    "preview": (report_command, ["--preview"], ('"site":',)),
-}
-ITEMS: dict[str, tuple[Any, list[str], tuple[str, ...]]] = {
-    "status-whole": (status_command, [], ("northern-grid/small/production/east", "1.0.0", "1.1.0", "verifier")),
-    **{item: (review_command, [item], ()) for item in ("r-1.2.0", "config", "policy", "b-1")},
-    "report": (report_command, [], ()),
-    "why": (report_command, ["--why"], ()),
-    "rollback": (rollback_command, ["--dry-run"], ()),
-    "recover": (recover_command, [], ()),
-}
-DOCUMENTED = {0, 3, 4, 5, 6, 7, 8, 9, 14}
-# What an error calls a document, where it does not name its file.
-WORDS = ("contract", "rollback document", "schema", "authorisation", "policy", "approval of", "plan", "revocation list",
-         "report", "release", "settings", "config")  # fmt: skip
-QUICK = ("status", "preview", "rollback")
 
 
 @pytest.fixture(scope="module")
@@ -65,54 +23,25 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return full_site(tmp_path_factory.mktemp("full"))
 
 
-def run(path: Path, name: str) -> Result:
-    command, arguments, _ = {**ALWAYS, **ITEMS}[name]
-    return CliRunner().invoke(command, [*arguments, "--site", str(path)])
+# The strides have no factor in common with the numbers of ways and commands, so that each meets each.
+def test_each_document_damaged(site: Place) -> None:
+    assert damaged(site.path, every=29) > 80
 
 
-def answers(path: Path, document: Path, usual: dict[str, int], names: tuple[str, ...]) -> None:
-    """Each command ends as documented, shows what the document does not touch, and names the document it lacks."""
-    for name in names:
-        done = run(path, name)
-        said = f"{document} {name} {done.exit_code}: {done.output} {done.exception!r}"
-        assert isinstance(done.exception, SystemExit | None), said
-        assert done.exit_code in DOCUMENTED, said
-        assert "\x1b[2J" not in done.output, said
-        shown = ALWAYS.get(name, ITEMS.get(name, ("", [], ())))[2]
-        assert all(words in done.stdout for words in shown), said
-        if done.exit_code != usual[name]:
-            errors = " ".join(line for line in done.output.splitlines() if line.startswith("error: "))
-            assert document.name[:12] in errors or any(word in errors for word in WORDS), said
+@pytest.mark.slow
+def test_each_document_damaged_in_each_way(site: Place, tmp_path: Path) -> None:
+    assert damaged(site.path, every=7) > 300
+    shutil.copytree(site.path, tmp_path / "site", symlinks=True)
+    assert damaged(tmp_path / "site", every=3, commands=("recover",)) > 80
 
 
-@pytest.fixture(scope="module")
-def usual(site: Place) -> dict[str, int]:
-    codes = {name: run(site.path, name).exit_code for name in (*ALWAYS, *ITEMS)}
-    assert set(codes.values()) == {0}, codes
-    return codes
+def test_each_document_signed_and_hostile(site: Place) -> None:
+    assert believed_hostile(site.path, every=101) > 100
 
 
-@contextmanager
-def believed(monkeypatch: pytest.MonkeyPatch, path: Path, data: bytes) -> Iterator[None]:
-    """The file holds ``data`` under the digest of what it held before."""
-    digest = digest_of(path.read_bytes())
-    with replaced(path, data), monkeypatch.context() as patch:
-        patch.setattr(blobs, "digest_of", lambda given: digest if given == data else digest_of(given))
-        yield
-
-
-def test_each_document_damaged(site: Place, usual: dict[str, int]) -> None:
-    for i, document in enumerate(stored_documents(site.path)):
-        with broken(site.path / document, PLAIN[i % len(PLAIN)]):
-            answers(site.path, document, usual, QUICK)
-
-
-def test_each_document_signed_and_hostile(site: Place, usual: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    for i, document in enumerate(signed_documents(site.path)):
-        kinds = [*hostile((site.path / document).read_bytes()).items()]
-        _, data = kinds[i % len(kinds)]
-        with believed(monkeypatch, site.path / document, data):
-            answers(site.path, document, usual, QUICK)
+@pytest.mark.slow
+def test_each_document_signed_and_hostile_in_each_way(site: Place) -> None:
+    assert believed_hostile(site.path, every=17) > 600
 
 
 @pytest.mark.parametrize("how", ["missing", "unreadable"])
@@ -166,3 +95,30 @@ def test_without_the_schema_no_value_of_the_config_is_shown(site: Place) -> None
     assert done.exit_code == 0
     assert "not comparable, because the config schema of 1.1.0 cannot be read" in " ".join(done.stdout.split())
     assert "8080" not in done.stdout
+
+
+def test_lost_blobs_come_back_with_the_bundle_of_the_running_release(site: Place, tmp_path: Path) -> None:
+    """`recover` alone cannot bring them; the hint of `status` is what does."""
+    shutil.copytree(site.path, tmp_path / "site", symlinks=True)
+    shutil.rmtree(tmp_path / "site" / "store" / "blobs")
+    for name in ("status-whole", "recover"):
+        done = run(tmp_path / "site", name)
+        assert done.exit_code in (7, 14)
+        assert str(tmp_path / "site" / "store" / "blobs" / "sha256") in done.output
+        assert "hint: receive the bundle of small 1.1.0 again: waybill receive BUNDLE --keep" in done.output
+    bundle = SECOND.write(tmp_path / "1.1.0.tar")
+    options = ["--keep", "--site", str(tmp_path / "site")]
+    assert CliRunner().invoke(receive_command, [str(bundle), *options]).exit_code == 0
+    assert run(tmp_path / "site", "recover").exit_code == 0
+    assert run(tmp_path / "site", "status-whole").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "1 blob is missing or damaged"), (2, "2 blobs are missing or damaged")]
+)
+def test_a_rollback_counts_its_missing_blobs_in_words(site: Place, tmp_path: Path, count: int, words: str) -> None:
+    shutil.copytree(site.path, tmp_path / "site", symlinks=True)
+    for blob in FIRST.release()[0].members[:count]:
+        (tmp_path / "site" / "store" / "blobs" / "sha256" / blob.digest[7:]).unlink()
+    done = run(tmp_path / "site", "rollback")
+    assert (done.exit_code, words in done.output) == (7, True)

@@ -787,7 +787,7 @@ def test_a_damaged_former_generation_is_no_way_back(place: Place) -> None:
     blob = place.open().blobs / digest_of(b"hello\n")[7:]
     blob.chmod(0o644)
     blob.write_bytes(b"hallo\n")
-    with pytest.raises(DamagedError, match=r"1 blobs are missing or damaged: sha256:5891b5b5.*files service"):
+    with pytest.raises(DamagedError, match=r"1 blob is missing or damaged: sha256:5891b5b5.*files service"):
         place.rollback(person="ops-1")
     assert hello(place) == b"second\n"
 
