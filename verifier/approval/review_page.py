@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from content.differences.compare_values import join_facts
 from manifests.words.units import show_count, show_duration, show_size
-from verifier.approval.page import FIRST_ROWS, Page, Row, RowMark, Section, Table, section_text
+from verifier.approval.page import FIRST_ROWS, CommandLine, Page, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
 
@@ -57,9 +57,10 @@ def not_evidence_section(folder: str, fingerprints: tuple[tuple[str, str], ...])
     lines = (
         "This page is not the evidence: no signature covers it, and it may have been changed on its way.",
         "Check the folder on your own computer; compare the fingerprint of the root with the vendor's paper:",
-        f'waybill review {name} --fingerprint "WORDS OF THE PAPER"',
+        CommandLine(f'waybill review {name} --fingerprint "WORDS OF THE PAPER"'),
     )
-    after = ("Then, on your own computer:", f"waybill approve {name} --key KEY", f"waybill reject {name} --key KEY")
+    verdicts = (CommandLine(f"waybill {verdict} {name} --key KEY") for verdict in ("approve", "reject"))
+    after = ("Then, on your own computer, one of:", *verdicts)
     return Section("before you agree", lines, fingerprints, after=after, alarm=True)
 
 

@@ -135,7 +135,7 @@ def _fingerprints(signed: SignedRequest) -> tuple[tuple[str, str], ...]:
     return (
         (f"root {request.root.version}", as_groups(request.root.digest)),
         ("", as_words(request.root.digest)),
-        (f"key of {request.plan.site}", key_groups(request.key)),
+        ("key of the site", key_groups(request.key)),
         ("request.json", as_groups(signed.digest)),
     )
 
