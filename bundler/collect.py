@@ -41,7 +41,7 @@ from manifests.documents.release import Chart, Config, FileSet, ImageSigner, Pro
 from manifests.documents.rollback import Rollback
 from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.foreign.sbom import MAX_SBOM, read_sbom
+from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
 from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped
 from manifests.words.canonical import encode
@@ -243,7 +243,7 @@ def _given_sbom(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None
         return None
     path = folder / spec.sbom
     data = read_capped(path, MAX_SBOM)
-    document = read_sbom(data, str(path))
+    document = read_sbom_file(data, path)
     blob = Blob(digest=digest_of(data), size=len(data))
     origin = HeldPart(data) if len(data) <= MAX_KEPT else Extent(path=path, offset=0, size=len(data), whole=True)
     return GivenSbom(path=path, blob=parts.add(blob, origin, str(path), document=True), document=document)

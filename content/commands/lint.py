@@ -26,7 +26,7 @@ from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
 from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
-from manifests.foreign.sbom import MAX_SBOM, read_sbom
+from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
@@ -192,7 +192,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         yield from document(release.sigstore, "$.sigstore", MAX_TRUSTED_ROOT, check_trusted_root)
     for i, image in enumerate(release.images):
         if image.sbom not in (NONE, ATTACHED):
-            yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, read_sbom)
+            yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, _sbom)
     registries = folder / REGISTRIES_YAML
     yield from lint(registries).problems if registries.exists() else ()
     yield from image_findings(file, release, folder, short_names=_short_names(registries))
@@ -203,6 +203,10 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, program in enumerate(release.programs):
         for platform, text in program.files.items():
             yield from present(text, f"$.programs[{i}].files.{platform}")
+
+
+def _sbom(data: bytes, name: str) -> object:
+    return read_sbom_file(data, Path(name))
 
 
 def _short_names(registries: Path) -> bool:
@@ -293,7 +297,7 @@ def _lint_json(path: Path) -> LintResult:
         elif AUTHORISATION_TYPE.encode() in data:
             kind, check = "authorisation", parse_authorisation
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data or (b'"@context"' in data and b"spdx" in data):
-            kind, check = "sbom", read_sbom
+            kind, check = "sbom", _sbom
         else:
             kind, check = "config schema", check_config_schema
         check(data, str(path))

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from manifests.foreign.doubled_keys import refuse_doubled_keys
 from manifests.words.canonical import decode
 from manifests.words.errors import MalformedError
 
@@ -56,6 +57,7 @@ def check_openvex(data: bytes, what: str) -> OpenVex:
     if len(data) > MAX_OPENVEX:
         raise MalformedError(f"{len(data)} bytes, an OpenVEX document has at most {MAX_OPENVEX}", where=what)
     document = decode(data, OpenVex, what)
+    refuse_doubled_keys(data, what)
     if not document.context.startswith(CONTEXT):
         raise MalformedError(f"@context is {document.context!r}, expected {CONTEXT}...", where=what)
     for i, statement in enumerate(document.statements):

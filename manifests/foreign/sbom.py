@@ -7,12 +7,14 @@ looked at, so that a large document costs little memory.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from manifests.foreign.sbom_encoding import json_text, refuse_other_json
+from manifests.foreign.doubled_keys import refuse_doubled_keys
+from manifests.foreign.sbom_encoding import SbomSource, json_text, refuse_other_json
 from manifests.words.canonical import check_depth
 from manifests.words.errors import MalformedError
 
@@ -176,15 +178,26 @@ def format_of(media_type: str) -> SbomFormat | None:
     return None
 
 
+def read_sbom_file(data: bytes, path: Path) -> SbomDocument:
+    """As ``read_sbom``, of the file at ``path``, which the commands in the errors name."""
+    return _read(data, SbomSource(str(path), path))
+
+
 def read_sbom(data: bytes, what: str) -> SbomDocument:
     """Read an SBOM that `build`, `lint`, `review` and `compare` all take.
 
-    Raises MalformedError unless it is CycloneDX or SPDX in JSON and lists something.
+    Raises MalformedError unless it is CycloneDX or SPDX in JSON, has no key twice, and lists something.
     """
+    return _read(data, SbomSource(what))
+
+
+def _read(data: bytes, source: SbomSource) -> SbomDocument:
+    what = source.what
     if len(data) > MAX_SBOM:
         raise MalformedError(f"{len(data)} bytes, an SBOM has at most {MAX_SBOM}", where=what)
-    text = json_text(data, what)
+    text = json_text(data, source)
     check_depth(text, what, depth=MAX_DEPTH)
+    refuse_doubled_keys(text, what)
     kind = _decode(text, _Kind, what)
     if kind.bom_format == "CycloneDX":
         return _read_cyclonedx(text, kind.spec_version or "", what)
@@ -194,7 +207,7 @@ def read_sbom(data: bytes, what: str) -> SbomDocument:
         document = _read_spdx3(text, kind, what)
         if document is not None:
             return document
-    refuse_other_json(frozenset(_decode(text, dict[str, Raw], what)), what)
+    refuse_other_json(frozenset(_decode(text, dict[str, Raw], what)), source)
     remedy = 'CycloneDX says "bomFormat": "CycloneDX", SPDX says "spdxVersion": "SPDX-2.3" or names its @context'
     raise MalformedError("neither CycloneDX nor SPDX in JSON", where=what, remedy=remedy, finding="sbom-unknown")
 

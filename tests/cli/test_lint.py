@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from content.commands.lint import SHAPES, lint
+from manifests.words.errors import MalformedError
 from tests.images import LayoutWriter, sbom
 from tests.signed_images import pem, rsa_key
 from tests.vendor import CONTRACT_YAML
@@ -149,6 +150,17 @@ def test_registries_yaml_is_checked(tmp_path: Path) -> None:
     path.write_text("waybill: 1\nregistries:\n  docker.io: {mirror: m.example/hub, tokens: []}\n")
     (problem,) = lint(path).problems
     assert problem.where == f"{path}:3"
+
+
+def test_a_doubled_key_is_refused_by_lint_and_build_alike(shop: Workshop) -> None:
+    doubled = sbom("1.0.0").replace(b'"specVersion"', b'"specVersion": "1.4", "specVersion"')
+    shop.write("sbom.json", doubled)
+    problem = "sbom.json: the key 'specVersion' appears twice in one object"
+    for name in ("release.yaml", "sbom.json"):
+        done = waybill("lint", name, cwd=shop.path)
+        assert (done.code, problem in done.out) == (3, True), done
+    with pytest.raises(MalformedError, match="the key 'specVersion' appears twice in one object"):
+        shop.build()
 
 
 WRONG_REGISTRIES = """\

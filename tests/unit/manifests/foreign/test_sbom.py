@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from manifests.foreign.sbom import MAX_SBOM, SbomComponent, format_of, read_sbom
+from manifests.foreign.sbom import MAX_SBOM, SbomComponent, format_of, read_sbom, read_sbom_file
 from manifests.words.errors import MalformedError
 
 ALPHA = {"type": "library", "name": "alpha", "version": "1", "purl": "pkg:pypi/alpha@1"}
@@ -167,8 +169,50 @@ def test_a_byte_order_mark_is_taken() -> None:
 def test_another_encoding_is_called_by_its_name(data: bytes, problem: str, command: str) -> None:
     with pytest.raises(MalformedError, match=problem) as caught:
         read_sbom(data, "x")
-    assert caught.value.remedy.startswith("convert it: ")
+    assert caught.value.remedy.startswith("convert it and name the new file: ")
     assert command in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "data", [gzip.compress(dump(CYCLONEDX)), dump(CYCLONEDX).decode().encode("utf-16-le")], ids=["gzip", "utf-16"]
+)
+def test_the_command_in_the_hint_can_be_pasted(data: bytes, tmp_path: Path) -> None:
+    """It names the file itself, quoted, and writes another one beside it."""
+    path = tmp_path / "an sbom's.json"
+    path.write_bytes(data)
+    with pytest.raises(MalformedError) as caught:
+        read_sbom_file(data, path)
+    _, _, command = caught.value.remedy.partition(": ")
+    subprocess.run(["sh", "-c", command], check=True)
+    (made,) = (file for file in tmp_path.iterdir() if file != path)
+    assert read_sbom_file(made.read_bytes(), made).format == "cyclonedx"
+    assert path.read_bytes() == data
+
+
+def test_a_converter_that_goes_by_the_ending_gets_one(tmp_path: Path) -> None:
+    tag_value = b"SPDXVersion: SPDX-2.3\nPackageName: a\n"
+    for name, command in (
+        ("a.spdx", "pyspdxtools --infile {0} --outfile"),
+        ("a.txt", "cp {0} {0}.spdx && pyspdxtools --infile {0}.spdx --outfile"),
+    ):
+        with pytest.raises(MalformedError) as caught:
+            read_sbom_file(tag_value, tmp_path / name)
+        assert command.format(tmp_path / name) in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"bomFormat":"CycloneDX","bomFormat":"SPDX"}',
+        dump(CYCLONEDX).replace(b'"name"', b'"name": "beta", "name"', 1),
+        dump(SPDX).replace(b'"packages"', b'"packages": [], "p\\u0061ckages"', 1),
+    ],
+)
+def test_a_key_that_comes_twice_is_refused(text: bytes) -> None:
+    """Two readers would take two values: one file would be two SBOMs."""
+    with pytest.raises(MalformedError, match="appears twice in one object") as caught:
+        read_sbom(text, "x")
+    assert caught.value.finding == "json-doubled-key"
 
 
 @pytest.mark.parametrize(
