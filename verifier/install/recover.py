@@ -9,7 +9,7 @@ from verifier.change.driver_steps import driver_steps
 from verifier.change.transaction import describe_trial, transaction_error
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
-from verifier.install.restore import restore_generations
+from verifier.install.restore import restore_generations, restore_site_yaml
 from verifier.install.result import InstallResult, WriteReport, result_of
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
@@ -27,7 +27,8 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
             and do not retry out of INCONSISTENT.
     """
     before = site.state
-    mended = restore_generations(site, runtime)
+    mended = [f"damaged files of generation {number}" for number in restore_generations(site, runtime)]
+    mended += ["site.yaml"] * restore_site_yaml(site, runtime)
     if before.installs.open_transaction is not None:
         site.make_room()
     idle = drive(site, runtime, DriveRequest(retry=None if due else "any", due=due))
@@ -49,7 +50,7 @@ def recover(site: Site, runtime: Runtime, write_report: WriteReport, *, due: boo
     else:
         what = "nothing was unfinished" if at_rest else f"nothing to do in state {idle.why}"
         if mended:
-            what = f"damaged files were written again of generation {', '.join(map(str, mended))}"
+            what = f"written again: {', '.join(mended)}"
     return what, InstallResult(after.installs.running, transaction_error(site))
 
 

@@ -1,9 +1,12 @@
-"""Write damaged files of a generation again, from what else the site holds: the kept head, and site.yaml."""
+"""Write damaged files of a site again from what else it holds: of a generation, and a lost site.yaml."""
 
+import json
+
+from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import AttentionError, DamagedError, RefusedError, WaybillError
 from verifier.install.context import Runtime
-from verifier.site.folder import Site
+from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import about_generation, read_installed, read_running
 from verifier.site.journal.installs import Generation
 from verifier.site.proposals import read_site_yaml
@@ -47,6 +50,26 @@ def restore_generations(site: Site, runtime: Runtime) -> tuple[int, ...]:
     if failure is not None:
         raise failure
     return tuple(restored)
+
+
+def restore_site_yaml(site: Site, runtime: Runtime) -> bool:
+    """Write a lost ``site.yaml`` with the settings and the config in force; return whether it was written.
+
+    JSON is YAML. The comments of the lost file, and edits that were not in force yet, are not known.
+    """
+    path = site.path / SITE_YAML
+    lost = not path.exists() and not path.is_symlink()
+    installed = attempt(lambda: read_running(site), []) if lost else None
+    if installed is None:
+        return False
+    # The bytes of the config are kept: a number would look different after it was read.
+    settings = json.dumps(json.loads(encode(installed.settings)), indent=2).removesuffix("\n}")
+    config = f',\n  "config": {installed.config.decode()}' if installed.config is not None else ""
+    head = f"# Written by `waybill recover`: what generation {installed.number} has in force. The file was missing.\n"
+    # The config may hold secrets.
+    site.disk.write(path, f"{head}{settings}{config}\n}}\n".encode(), 0o640)
+    runtime.notify(f"{path}: the file was missing; it has what is in force again, without its comments")
+    return True
 
 
 def _restore(site: Site, generation: Generation) -> tuple[str, ...]:

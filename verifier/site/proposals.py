@@ -15,10 +15,16 @@ from manifests.foreign.config_schema import read_config_schema
 from manifests.trust.keys import read_public
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError
+from manifests.words.errors import HostError, RefusedError
 from verifier.site.folder import POLICY_YAML, SITE_YAML
 from verifier.site.journal.state import SiteState
 
+_LOST_SITE_YAML = (
+    "copy site.yaml from a backup of the site; without one, and once a release runs, `waybill recover` writes what is "
+    "in force"
+)
+_LOST_POLICY_YAML = "copy policy.yaml from a backup of the site; the policy in force does not need the file"
+_LOST_KEY = "copy the file of the public key from a backup of the site, or correct its path in policy.yaml"
 _CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 
@@ -44,7 +50,8 @@ class SiteProposal:
 
 def read_site_yaml(folder: Path) -> SiteProposal:
     """Read ``site.yaml``. Raises MalformedError with ``file:line`` for the first problem."""
-    file, unfilled = without_placeholders(read_handwritten(folder / SITE_YAML, decimals_under="config"))
+    path = _present(folder / SITE_YAML, _LOST_SITE_YAML)
+    file, unfilled = without_placeholders(read_handwritten(path, decimals_under="config"))
     site = file.to(SiteFile)
     for problem in site_problems(file, site):
         raise problem
@@ -107,5 +114,12 @@ def validate_config(proposal: SiteProposal, schema: bytes | None, what: str = "c
 
 def read_policy_yaml(folder: Path) -> Policy:
     """Compile ``policy.yaml`` with the keys that it names. Raises MalformedError with ``file:line``."""
-    file = read_handwritten(folder / POLICY_YAML)
-    return compile_policy(file, lambda path: read_public(folder / path))
+    file = read_handwritten(_present(folder / POLICY_YAML, _LOST_POLICY_YAML))
+    return compile_policy(file, lambda path: read_public(_present(folder / path, _LOST_KEY)))
+
+
+def _present(path: Path, remedy: str) -> Path:
+    """Return the path of a file that a person keeps. Raises HostError with the way back when it is missing."""
+    if not path.exists():
+        raise HostError("the file is missing", where=str(path), remedy=remedy, finding="file-missing")
+    return path

@@ -9,7 +9,15 @@ from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Release
 from manifests.foreign.config_schema import MAX_SCHEMA
 from manifests.words.digest import Blob
-from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError, unreadable
+from manifests.words.errors import (
+    DamagedError,
+    HostError,
+    MalformedError,
+    RefusedError,
+    UntrustedError,
+    WaybillError,
+    unreadable,
+)
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
@@ -31,29 +39,38 @@ def read_kept_head(site: Site, release: str) -> VerifiedHead:
 
     Raises:
         RefusedError: The release was never received here.
-        DamagedError: The file holds another release.
+        DamagedError: The file is missing or damaged, or holds another release.
         UntrustedError: Its signatures no longer suffice.
     """
     path = head_path(site, release)
-    if not path.exists():
+    received = next((one for one in site.state.installs.releases if one.release == release), None)
+    if received is None and not path.exists():
         raise RefusedError(
             f"release {release} was never received here",
             where=str(path),
             remedy="receive it: waybill receive BUNDLE",
             finding="not-received",
         )
+    name = f"release {release if received is None else received.version}"
+    again = f"receive the bundle of {name} again: waybill receive BUNDLE"
+    known = known_trust(site)
     try:
-        head = open_head(path)
+        verified = verify_head(open_head(path), site.state.trust.root, known)
+        problem = f"it holds release {verified.release_digest}, expected {release}"
+    except UntrustedError as error:
+        # Its signatures were right when it was received, so a wrong one is damage too. A revoked one is not.
+        raise error.with_(where=str(path), remedy=again) if error.finding == "signature-wrong" else error from None
+    except (MalformedError, DamagedError, HostError) as error:
+        problem = error.problem
     except OSError as error:
-        raise unreadable(error, str(path), remedy="receive the bundle again: waybill receive BUNDLE") from error
-    verified = verify_head(head, site.state.trust.root, known_trust(site))
-    if verified.release_digest != release:
-        raise DamagedError(
-            f"the file holds release {verified.release_digest}, expected {release}",
-            where=str(path),
-            remedy="receive the bundle again: waybill receive BUNDLE",
-        )
-    return verified
+        problem = unreadable(error, str(path)).problem
+    else:
+        if verified.release_digest == release:
+            return verified
+    problem = (
+        f"the stored head of {name} is damaged: {problem}" if path.exists() else f"the stored head of {name} is missing"
+    )
+    raise DamagedError(problem, where=str(path), remedy=again, finding="head-damaged")
 
 
 def release_of(site: Site, generation: Generation) -> Release:

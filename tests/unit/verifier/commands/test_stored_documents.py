@@ -10,9 +10,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from manifests.words.digest import digest_of
 from tests.faults.model import QuickDisk
 from tests.place import Place
-from tests.stored import FIRST, SECOND, THIRD, broken, full_site, released_only_by, stored_documents
+from tests.stored import (
+    FIRST,
+    PLAIN,
+    SECOND,
+    THIRD,
+    broken,
+    full_site,
+    released_only_by,
+    replaced,
+    stored_documents,
+)
 from tests.stored_matrix import believed_hostile, damaged, run
 from verifier.commands.receive import receive_command
 from verifier.commands.review import review_command
@@ -122,3 +133,43 @@ def test_a_rollback_counts_its_missing_blobs_in_words(site: Place, tmp_path: Pat
         (tmp_path / "site" / "store" / "blobs" / "sha256" / blob.digest[7:]).unlink()
     done = run(tmp_path / "site", "rollback")
     assert (done.exit_code, words in done.output) == (7, True)
+
+
+@pytest.mark.parametrize("how", PLAIN)
+def test_the_head_of_a_release_that_waits_comes_back_with_its_bundle(site: Place, tmp_path: Path, how: str) -> None:
+    head = site.path / "heads" / f"{digest_of(THIRD.head().release)[7:]}.head"
+    with broken(head, how):
+        done = run(site.path, "r-1.2.0")
+    assert done.exit_code == 7
+    state = "missing" if how == "missing" else "damaged"
+    assert f"error: {head}: the stored head of release 1.2.0 is {state}" in done.output
+    assert "hint: receive the bundle of release 1.2.0 again: waybill receive BUNDLE" in done.output
+
+
+def test_every_byte_of_a_head_that_changes_has_the_same_way_back(site: Place) -> None:
+    """A wrong signature too: it was right when the release was received."""
+    head = site.path / "heads" / f"{digest_of(THIRD.head().release)[7:]}.head"
+    raw = head.read_bytes()
+    codes = set()
+    for at in range(0, len(raw), len(raw) // 60):
+        with replaced(head, raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]):
+            done = run(site.path, "r-1.2.0")
+        codes.add(done.exit_code)
+        assert done.exit_code == 0 or "hint: receive the bundle of release 1.2.0 again" in done.output, done.output
+    assert codes >= {7}
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "words"),
+    [
+        ("site.yaml", "r-1.2.0", "copy site.yaml from a backup of the site"),
+        ("policy.yaml", "policy", "copy policy.yaml from a backup of the site"),
+        ("people/ops-1.pub", "policy", "copy the file of the public key from a backup of the site"),
+    ],
+)
+def test_a_lost_file_of_a_person_is_named_with_the_way_back(site: Place, name: str, item: str, words: str) -> None:
+    with broken(site.path / name, "missing"):
+        done = run(site.path, item)
+    assert done.exit_code == 6
+    assert f"error: {site.path / name}: the file is missing\n" in done.output
+    assert words in done.output

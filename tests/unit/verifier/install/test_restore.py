@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from manifests.documents.release import Config
+from manifests.words.canonical import encode
+from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError
 from tests.faults.model import QuickDisk
 from tests.place import Place, make_place
 from tests.vendor import Vendor
+from verifier.approval.queue import waiting_items
 from verifier.reporting.status import read_status
 from verifier.site.generations import read_installed
 
@@ -43,7 +47,7 @@ def test_recover_writes_a_damaged_file_again(place: Place, name: str, how: str) 
     assert (status.error.exit_code, status.error.finding) == (14, "generation-damaged")
     assert "waybill recover" in status.error.remedy
     what, ended = place.recover()
-    assert (what, ended.error) == ("damaged files were written again of generation 1", None)
+    assert (what, ended.error) == ("written again: damaged files of generation 1", None)
     assert path.read_bytes() == before
     assert read_status(place.open(), (), None, place.clock.at).error is None
     assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
@@ -79,5 +83,34 @@ def test_what_nothing_here_has_any_more_is_named_with_the_ways_on(place: Place) 
 def test_a_damaged_former_generation_is_mended_too(place: Place) -> None:
     assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
     damage(place.path / "generations" / "1" / "release.json", "changed")
-    assert place.recover()[0] == "damaged files were written again of generation 1"
+    assert place.recover()[0] == "written again: damaged files of generation 1"
     assert place.rollback(1, person="ops-1").error is None
+
+
+def test_a_lost_site_yaml_is_written_again_with_what_is_in_force(tmp_path: Path) -> None:
+    """Nothing waits afterwards: settings and config are the very bytes that run, numbers of the config too."""
+    schema = encode({"type": "object", "properties": {"port": {"type": "integer"}, "share": {"type": "number"}}})
+    config = Config(schema=Blob(digest=digest_of(schema), size=len(schema)), version=1)
+    vendor = Vendor(version="1.0.0", sequence=1, extra={"schema": schema}, change={"config": config})
+    place = make_place(tmp_path, vendor, disk=QuickDisk(), reserve="4KiB")
+    path = place.path / "site.yaml"
+    path.write_text(path.read_text().replace("config: {}", "config: {port: 8080, share: 0.250}"))
+    assert place.bring(vendor.write(tmp_path / "1.tar")).error is None
+    path.unlink()
+    (waiting,) = [item for item in waiting_items(place.open()) if item.head.item == "config"]
+    assert waiting.error is not None
+    assert (waiting.error.problem, waiting.error.where) == ("the file is missing", str(path))
+    assert "from a backup of the site" in waiting.error.remedy
+    assert "waybill recover" in waiting.error.remedy
+    assert place.recover()[0] == "written again: site.yaml"
+    assert "share" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o640, "a config may hold secrets"
+    assert [item.head.item for item in waiting_items(place.open()) if item.head.kind == "config"] == []
+    assert place.recover()[0] == "nothing was unfinished"
+
+
+def test_a_lost_site_yaml_of_a_site_without_a_release_is_not_made_up(tmp_path: Path) -> None:
+    place = make_place(tmp_path, ONE, disk=QuickDisk(), reserve="4KiB")
+    (place.path / "site.yaml").unlink()
+    assert place.recover()[0] == "nothing was unfinished"
+    assert not (place.path / "site.yaml").exists()
