@@ -203,9 +203,10 @@ def _prepare(task: _Task, folder: Path) -> Result:
     text = [*preview.lines, *(f"wrote        {folder / name}" for name in files)]
     text += [
         "",
-        "next:",
-        f"  waybill show {quote(str(folder))}               # on the machine that has the key",
-        f"  waybill sign {quote(str(folder))} --key KEY     # there, or as README.txt says",
+        "next, on the machine that has the key; README.txt in the folder says how without Waybill:",
+        f"  waybill show {quote(str(folder))}",
+        f"  waybill sign {quote(str(folder))} --key KEY",
+        "then, here again:",
         f"  waybill sign {quote(str(file))} --attach {quote(str(folder))}",
     ]
     data = {"folder": str(folder), "what": request.what, "files": files, "signs": preview.data}

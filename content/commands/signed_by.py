@@ -75,18 +75,16 @@ def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Re
         uri = around.uses.get(known[0], "KEY")
         is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
         key = quote(str(key_path(uri, vendor_folder(file))) if is_file else uri)
-        lines = [
-            f"waybill sign {path} --key {key}",
-            f"waybill sign {path} --prepare DIR     # where the key is elsewhere",
-        ]
+        sign = f"waybill sign {path}"
+        lines = ["next:", f"  {sign} --key {key}", "or, if the key is on another machine:", f"  {sign} --prepare DIR"]
     else:
-        lines = [_FINISHED[kind].format(path)]
-    return Result("\n".join([result.text, "", "next:", *(f"  {line}" for line in lines)]), result.data)
+        lines = ["next:", f"  {_FINISHED[kind].format(path)}"]
+    return Result("\n".join([result.text, "", *lines]), result.data)
 
 
 _FINISHED = {
     "bundle": 'waybill verify {} --fingerprint "WORDS OF THE PAPER"',
-    "root": "waybill show {}     # for a new paper",
+    "root": "waybill show {} --page paper.html",
     "list": "waybill fleet consign SITE -o MEDIUM --key KEY --revocations {}",
     "authorisation": "waybill fleet consign SITE -o MEDIUM --key KEY --authorisation {}",
 }

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from sqlalchemy import Engine
 
 from console.clock import utc_now
 from console.options import command, passphrase_option
@@ -30,7 +31,7 @@ from fleet.outgoing.offboard import (
     purge,
     request_offboarding,
 )
-from fleet.outgoing.views import find_site
+from fleet.outgoing.views import SiteRow, find_site
 from fleet.outgoing.views_text import offboarding_data, offboarding_text, unproven_attention
 from manifests.documents.report import OffboardReason
 from manifests.words.errors import RefusedError, UsageError
@@ -84,7 +85,7 @@ def offboard_command(
     request = OffboardRequest(reason, account(), utc_now())
     with open_ledger(place) as engine:
         row = find_site(engine, site)
-        purged = purge(engine, row, utc_now()) if purging else None
+        purged = _purged(engine, row) if purging else None
         if closing:
             with trusting(engine, root):
                 state = close_site(engine, row, request, signing_root(engine), open_keys(keys, passphrase_fd))
@@ -93,6 +94,17 @@ def offboard_command(
             known = offboarding_state(engine, row) if purging or row.closed_at is not None else None
             state = known or request_offboarding(engine, row, request)
     return _result(state, out, purged, closing=closing)
+
+
+def _purged(engine: Engine, row: SiteRow) -> PurgeResult:
+    try:
+        return purge(engine, row, utc_now())
+    except RefusedError as error:
+        raise error.with_(remedy=_close_first(row.site)) if error.finding == "site-open" else error from None
+
+
+def _close_first(site: str) -> str:
+    return f"close it first: waybill fleet offboard {site} --close -o receipt.json --key {usual_key()}"
 
 
 def _result(state: OffboardingState, out: Path | None, purged: PurgeResult | None, *, closing: bool) -> Result:
@@ -106,8 +118,8 @@ def _result(state: OffboardingState, out: Path | None, purged: PurgeResult | Non
         data["purged"] = msgspec.to_builtins(purged)
     if out is not None:
         if state.receipt is None:
-            remedy = f"close it first: waybill fleet offboard {state.site} --close -o RECEIPT.json --key {usual_key()}"
-            raise RefusedError("the site has no receipt yet", where=str(out), remedy=remedy, finding="site-open")
+            problem, remedy = "the site has no receipt yet", _close_first(state.site)
+            raise RefusedError(problem, where=str(out), remedy=remedy, finding="site-open")
         replace_file(out, state.receipt)
         lines.append(f"receipt written: {out}")
     text = "\n".join([*lines, offboarding_text(state)])

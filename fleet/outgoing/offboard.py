@@ -204,7 +204,7 @@ def _check_purge(connection: Connection, row: SiteRow) -> timedelta:
     """The keep time of a closed site's reports."""
     state = _read_state(connection, row)
     if state.closed_at is None:
-        remedy = f"close it first: waybill fleet offboard {row.site} --close -o RECEIPT.json --key KEY"
+        remedy = f"close it first with `waybill fleet offboard {row.site} --close`"
         raise RefusedError("the site is not closed", where=row.site, remedy=remedy, finding="site-open")
     keep = _keep_time(connection, state.contract)
     if keep is None:

@@ -41,7 +41,7 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
         waiting = waiting_items(site)
     lines = media.as_text(verbose=is_set(VERBOSE))
     if report is not None:
-        lines += [f"report: {report}", "next: waybill report --out MEDIUM  (carry the report to support)"]
+        lines += [f"report: {report}", "carry the report to support; next: waybill report --out MEDIUM"]
     data = {**media.as_dict(), "report": str(report) if report else None, "waiting": [item.item for item in waiting]}
     return Result("\n".join([*lines, "", queue_text(waiting, utc_now())]), data, media.error)
 

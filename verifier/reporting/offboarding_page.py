@@ -91,7 +91,7 @@ def offboarding_text(site: Site) -> str:
     ]
     if offboarding.final is not None:
         lines.append(f"  final report  {report_path(site, offboarding.final)}")
-    lines += ["next: waybill report --out MEDIUM  (carry the final report to support)"]
+    lines += ["carry the final report to support; next: waybill report --out MEDIUM"]
     return "\n".join([*lines, "--verbose lists what was tried again and what stays; --page FILE writes the statement"])
 
 

@@ -331,6 +331,12 @@ def test_by_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (
         fleet("offboard", "east", "--reason", "retired", "-o", str(receipt), code=5)["error"]["finding"] == "site-open"
     )
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "consignment-1.key").touch()
+    early = fleet("offboard", "east", "--purge", code=5)["error"]
+    close = "waybill fleet offboard northern-grid/small/production/east --close -o receipt.json"
+    assert early["hint"] == f"close it first: {close} --key keys/consignment-1.key"
     assert fleet("offboard", "east", "--close", "-o", str(receipt), code=2)["error"]["where"] == "--key"
     made = fleet("consign", "east", "-o", str(tmp_path / "medium"), "--key", str(key))["consignments"][0]
     assert [one.handler for one in peek_consignment(Path(made["path"]).read_bytes(), "x").requests] == ["offboard"]
