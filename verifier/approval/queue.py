@@ -16,7 +16,7 @@ from verifier.approval.verdicts import approval_status
 from verifier.change.route import Route, items_under_way, upgrade_path
 from verifier.change.site_check import check_settings, failures
 from verifier.change.values import CONFIG, Change
-from verifier.rules.agreement import ApprovalStatus, RoleApprovals, then_command
+from verifier.rules.agreement import ApprovalStatus, RoleApprovals, repeated_text, then_command
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
@@ -144,6 +144,7 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
             notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
             notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
+            notes += [f"{name}: {repeated_text(status.repeated)}"] if status.repeated is not None else []
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
     advised = [waiting for waiting in queue if waiting.status is not None and not waiting.revoked]

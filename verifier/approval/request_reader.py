@@ -96,7 +96,11 @@ def open_request(folder: Path, fingerprint: str | None = None) -> OpenRequest:
         policy=policy,
         review_input=review_input,
         asked=ApprovalRequest(
-            item=" ".join(request.items), plan=request.plan, then=request.then, proposers=request.proposers
+            item=" ".join(request.items),
+            plan=request.plan,
+            then=request.then,
+            proposers=request.proposers,
+            first=request.plan.action == "install" and request.plan.generation == 1,
         ),
         status=_status(request, policy, approvals, str(path)),
         root=root,

@@ -7,7 +7,14 @@ from content.differences.compare_values import join_facts
 from manifests.words.units import show_count, show_duration, show_size
 from verifier.approval.page import FIRST_ROWS, CommandLine, Page, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
-from verifier.rules.agreement import MORE_APPROVERS, Approvable, ApprovalStatus, item_names, then_command
+from verifier.rules.agreement import (
+    MORE_APPROVERS,
+    Approvable,
+    ApprovalStatus,
+    item_names,
+    repeated_text,
+    then_command,
+)
 
 
 def make_review_page(
@@ -282,6 +289,8 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
         people = f" ({', '.join(role.people)})" if role.people else ""
         facts.append((f"must agree: {role.role}", role.counted + people))
     facts += [(f"condition of {person}", condition) for person, condition in status.conditions]
+    if status.repeated is not None:
+        facts.append(("counted again", repeated_text(status.repeated)))
     if status.not_counted:
         facts.append(("not counted", f"{', '.join(status.not_counted)}, who proposed the change"))
     if status.rejected:

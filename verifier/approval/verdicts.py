@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Literal
 
+import msgspec
+
 from manifests.documents.approval import Approval, SignedApproval, sign_approval, verify_approval
 from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import Person, Policy
@@ -18,6 +20,7 @@ from verifier.rules.agreement import Approvable, ApprovalStatus, Void
 from verifier.rules.emergency import weigh_emergency
 from verifier.site.folder import Site
 from verifier.site.journal.events import Verdict
+from verifier.site.journal.installs import State
 from verifier.site.journal.state import RecordedVerdict
 
 VerdictKind = Literal["approve", "reject"]
@@ -99,8 +102,30 @@ def record_verdict(site: Site, item: str, plan: Plan, signed: SignedApproval) ->
     )
 
 
-def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval, ...]:
-    """Return the recorded approvals and rejections of ``plan``, oldest first, each signature verified again.
+def repeated_plan(site: Site, plan: Plan) -> Plan | None:
+    """Return the plan that ``plan`` repeats once, and whose approvals therefore count too; None for any other plan.
+
+    It is the plan of an install whose trial failed and was rolled back automatically, without a run of any program that
+    saves or changes data. Nothing that makes plans invalid was recorded after that. The two differ in the number of the
+    generation and in the entry after which they were made, so the change and its starting point are the same.
+    """
+    state, installs = site.state, site.state.installs
+    back = installs.rollbacks[-1] if installs.rollbacks else None
+    failed = installs.generation(back.source) if back is not None else None
+    if back is None or failed is None or plan.action != "install" or failed.state != State.ROLLED_BACK:
+        return None
+    if not back.automatic or back.entry != state.last_change or installs.part_history(failed.number):
+        return None
+    try:
+        then = parse_plan(site.document(failed.plan))
+    except _UNREAD:
+        return None
+    same = msgspec.structs.replace(plan, generation=then.generation, last_change=then.last_change)
+    return then if same == then else None
+
+
+def verdicts_on(site: Site, policy: Policy, *plans: Plan) -> tuple[SignedApproval, ...]:
+    """Return the recorded approvals and rejections of ``plans``, oldest first, each signature verified again.
 
     Verdicts by people whom ``policy`` does not list are left out. So are approvals that cannot be read: they are
     given again. Reads only.
@@ -109,9 +134,9 @@ def verdicts_on(site: Site, policy: Policy, plan: Plan) -> tuple[SignedApproval,
         UntrustedError: A journal entry differs from what was signed.
         DamagedError, MalformedError, HostError: A rejection cannot be read. It may be a veto, so it is not left out.
     """
-    verdicts = []
+    verdicts, digests = [], {plan.digest for plan in plans}
     for recorded_verdict in site.state.trust.verdicts:
-        if recorded_verdict.plan != plan.digest:
+        if recorded_verdict.plan not in digests:
             continue
         person = recorded_verdict.person
         try:
@@ -141,15 +166,19 @@ def approval_status(site: Site, asked: Approvable, rule: str | None = None) -> A
         RefusedError: The policy in force has no such rule, it does not apply to the item, or it is used up.
     """
     state, policy = site.state, site.policy
-    verdicts = verdicts_on(site, policy, asked.plan)
+    repeated = repeated_plan(site, asked.plan)
+    plans = (asked.plan,) if repeated is None else (asked.plan, repeated)
+    verdicts = verdicts_on(site, policy, *plans)
     status = weigh_emergency(policy, asked, verdicts, state.trust.uses, state.trust.installs_since, rule)
-    return replace(status, void=(*_unread(site, policy, asked.plan), *_voids(site, policy, asked)))
+    void = (*_unread(site, policy, plans), *_voids(site, policy, asked, plans))
+    return replace(status, void=void, repeated=None if repeated is None else repeated.generation)
 
 
-def _unread(site: Site, policy: Policy, plan: Plan) -> Iterator[Void]:
-    """Yield the approvals of ``plan`` that cannot be read, each with the reason."""
+def _unread(site: Site, policy: Policy, plans: tuple[Plan, ...]) -> Iterator[Void]:
+    """Yield the approvals of ``plans`` that cannot be read, each with the reason."""
+    digests = {plan.digest for plan in plans}
     for verdict in site.state.trust.verdicts:
-        if verdict.plan == plan.digest and verdict.verdict == "approve":
+        if verdict.plan in digests and verdict.verdict == "approve":
             try:
                 verify_approval(site.document(verdict.envelope), policy, f"approval of {verdict.person}")
             except _UNREAD as error:
@@ -158,10 +187,10 @@ def _unread(site: Site, policy: Policy, plan: Plan) -> Iterator[Void]:
                 pass  # ``verdicts_on`` reports it
 
 
-def _voids(site: Site, policy: Policy, asked: Approvable) -> tuple[Void, ...]:
-    """Return each person's last verdict on an earlier plan of the item, without people who gave one on this plan."""
-    verdicts = site.state.trust.verdicts
-    current = {verdict.person for verdict in verdicts if verdict.plan == asked.plan.digest}
+def _voids(site: Site, policy: Policy, asked: Approvable, plans: tuple[Plan, ...]) -> tuple[Void, ...]:
+    """Return each person's last verdict on an earlier plan of the item, without people who gave one on ``plans``."""
+    verdicts, digests = site.state.trust.verdicts, {plan.digest for plan in plans}
+    current = {verdict.person for verdict in verdicts if verdict.plan in digests}
     earlier = (verdict for verdict in verdicts if verdict.item == asked.item and verdict.person not in current)
     last = {verdict.person: verdict for verdict in earlier}
     return tuple(_void(site, policy, verdict, asked.plan) for _, verdict in sorted(last.items()))

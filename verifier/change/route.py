@@ -55,6 +55,10 @@ class Route:
     def then(self) -> str:
         return f"install {' '.join(self.items)}"
 
+    @property
+    def first(self) -> bool:
+        return False
+
 
 def plan_change(site: Site, item: str) -> Change:
     """Plan the item with this id. Changes nothing. Raises WaybillError when it cannot be carried out at this site."""

@@ -64,6 +64,10 @@ class Change:
         return f"rollback --to {self.target}" if self.action == "rollback" else f"install {self.item}"
 
     @property
+    def first(self) -> bool:
+        return self.action == "install" and self.planned.source == 0
+
+    @property
     def release(self) -> Release:
         return self.installed.release
 

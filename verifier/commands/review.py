@@ -193,6 +193,7 @@ def review_data(review: Review, status: ApprovalStatus) -> dict[str, object]:
         "rejected": list(status.rejected),
         "void": [{"person": void.person, "finding": void.finding} for void in status.void],
         "conditions": dict(status.conditions),
+        "repeated": status.repeated,
     }
 
 

@@ -24,6 +24,7 @@ class Approvable(Protocol):
         severities: Severities of the advisories that it fixes, for emergency rules.
         classes: Rollback classes of its releases, for emergency rules; without classes no such rule applies.
         then: The command that carries it out after approval, without ``waybill``.
+        first: Whether nothing runs before it; such an install puts a telemetry contract in force.
     """
 
     @property
@@ -38,6 +39,8 @@ class Approvable(Protocol):
     def classes(self) -> tuple[str, ...]: ...
     @property
     def then(self) -> str: ...
+    @property
+    def first(self) -> bool: ...
 
 
 def item_names(asked: Approvable) -> str:
@@ -46,9 +49,16 @@ def item_names(asked: Approvable) -> str:
 
 
 def then_command(asked: Approvable) -> str:
-    """Return ``then``; a first install puts a telemetry contract in force, so its command names the contract."""
-    first = asked.plan.action == "install" and asked.plan.generation == 1
-    return f"{asked.then} --contract {asked.plan.contract}" if first else asked.then
+    """Return ``then``; the command of a first install names the telemetry contract."""
+    return f"{asked.then} --contract {asked.plan.contract}" if asked.first else asked.then
+
+
+def repeated_text(generation: int) -> str:
+    """Return why verdicts on another plan are counted; see ``ApprovalStatus.repeated``."""
+    return (
+        f"the trial of generation {generation} failed and changed no data; nothing that people judged has changed, so "
+        "their verdicts count for one more attempt"
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class ApprovalRequest:
     proposers: tuple[str, ...] = ()
     severities: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ class ApprovalStatus:
         uses_left: Remaining uses of that rule, this one included.
         emergency: The status under each emergency rule that could be used instead.
         void: Verdicts on other plans of this item.
+        repeated: Number of a generation whose trial failed; the verdicts on its plan are counted once more.
     """
 
     roles: tuple[RoleApprovals, ...]
@@ -121,6 +133,7 @@ class ApprovalStatus:
     uses_left: int = 0
     emergency: tuple["ApprovalStatus", ...] = ()
     void: tuple[Void, ...] = ()
+    repeated: int | None = None
 
     @property
     def met(self) -> bool:

@@ -21,7 +21,7 @@ EVERY = 1000
 # A larger state is folded each time.
 MAX_CHECKPOINT = 8 << 20
 # Raised with each change of the fold or of the state, so that what another program computed is not used.
-FOLD = 1
+FOLD = 2
 
 
 class Checkpoint(Document, frozen=True, kw_only=True):

@@ -332,7 +332,7 @@ def _rolled_back(state: SiteState, transaction: Transaction, record: events.Reco
     planned, installs = transaction.planned, state.installs
     code = transaction.code or "failed"
     spent = planned.authorisation if transaction.switched else None
-    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, spent)
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, spent, digest)
     generations = installs.generations
     if installs.generation(planned.target) is None:
         # It changed data and never ran: its number and its approvals are used up.

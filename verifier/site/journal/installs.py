@@ -175,6 +175,7 @@ class RolledBack(Struct, frozen=True):
 
     Attributes:
         authorisation: The one that it spent, if it led below the floor or out of such a trial.
+        entry: Digest of the entry that ended it; None of a rollback by hand that was confirmed.
     """
 
     source: int
@@ -183,6 +184,7 @@ class RolledBack(Struct, frozen=True):
     code: str
     at: datetime
     authorisation: str | None = None
+    entry: str | None = None
 
     @property
     def words(self) -> str:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from manifests.documents import release as r
@@ -35,16 +36,17 @@ from manifests.words.time import parse_time
 from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import ENDPOINTS, NAMES, Place, make_place
+from tests.rootwork import listing
 from tests.vendor import RELEASE, Vendor
 from tests.waybill import NO_STATE, ROOT, waybill
-from verifier.approval.queue import waiting_items
+from verifier.approval.queue import queue_text, waiting_items
 from verifier.change.driver_steps import observe
 from verifier.intake.enrolment import EnrollRequest, enroll, read_offer, read_people
 from verifier.intake.enrolment_files import NewPerson
 from verifier.reporting.history import history_lines
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import find_site, open_site
-from verifier.site.journal.events import Alarm
+from verifier.site.journal.events import Alarm, RevocationsInForce
 from verifier.site.journal.installs import State
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
@@ -98,7 +100,7 @@ def test_install_upgrade_and_back(place: Place) -> None:
     assert not [one.problem for one in observe(place.open(), load_driver, thorough=True) if one.problem]
 
 
-def test_what_failed_goes_back_by_itself_and_needs_a_new_approval(place: Place) -> None:
+def test_what_failed_goes_back_by_itself_and_is_tried_once_more_with_the_same_approvals(place: Place) -> None:
     place.bring(bundle(place, FIRST))
     place.health["up"] = "failing"
     ended = place.bring(bundle(place, second()))
@@ -114,13 +116,63 @@ def test_what_failed_goes_back_by_itself_and_needs_a_new_approval(place: Place) 
     assert [(one.probe, one.generation, one.state) for one in state.installs.running_health] == [("up", 1, "failing")]
     assert "but its own probes do not pass: up" in ended.error.problem
     place.health.clear()
-    with pytest.raises(WaitingError):
-        place.install("r-1.1.0")
-    place.approve("r-1.1.0")
+    (waiting,) = waiting_items(place.open())
+    assert waiting.status is not None
+    assert (waiting.status.met, waiting.status.repeated, waiting.status.void) == (True, 2, ())
+    assert "count for one more attempt" in queue_text((waiting,), place.clock.at)
     ended = place.install("r-1.1.0")
     assert ended.error is None
     assert ended.generation is not None
     assert ended.generation.number == 3
+    # The approvals that were counted are named by the generation.
+    (signed,) = (verify_approval(place.open().document(one), place.open().policy) for one in ended.generation.approvals)
+    assert signed.approval.plan == state.installs.generations[-1].plan
+
+
+def failed_trial(place: Place) -> None:
+    place.bring(bundle(place, FIRST))
+    place.health["up"] = "failing"
+    assert isinstance(place.bring(bundle(place, second())).error, RolledBackError)
+
+
+def test_after_two_failed_trials_the_people_are_asked_again(place: Place) -> None:
+    failed_trial(place)
+    assert isinstance(place.install("r-1.1.0").error, RolledBackError)
+    place.health.clear()
+    with pytest.raises(WaitingError, match="waits for 1 operator"):
+        place.install("r-1.1.0")
+    place.approve("r-1.1.0")
+    assert place.install("r-1.1.0").error is None
+
+
+def test_after_a_failed_trial_a_rejection_counts_too(place: Place) -> None:
+    failed_trial(place)
+    place.approve("r-1.1.0", verdict="reject")
+    with pytest.raises(WaitingError):
+        place.install("r-1.1.0")
+
+
+@pytest.mark.parametrize("what", ["site.yaml", "policy", "another change"])
+def test_after_a_failed_trial_something_else_changed(place: Place, what: str) -> None:
+    failed_trial(place)
+    place.health.clear()
+    if what == "site.yaml":
+        yaml = place.path / "site.yaml"
+        yaml.write_text(yaml.read_text().replace("target: other", "target: vm"))
+    elif what == "policy":
+        place.put_policy(msgspec.structs.replace(place.open().policy, number=2), "ops-1")
+    else:
+        with place.hold() as site:
+            site.record(RevocationsInForce(version=1, digest=site.keep_document(listing(1, keys=("f" * 64,)))))
+    with pytest.raises(WaitingError, match="waits for 1 operator"):
+        place.install("r-1.1.0")
+
+
+def test_a_trial_that_a_person_ended_is_not_repeated(place: Place) -> None:
+    on_trial(place)
+    assert place.rollback().error is None
+    with pytest.raises(WaitingError, match="waits for 1 operator"):
+        place.install("r-1.1.0")
 
 
 def test_a_failed_first_install_leaves_nothing(place: Place) -> None:
@@ -130,6 +182,11 @@ def test_a_failed_first_install_leaves_nothing(place: Place) -> None:
     assert not (place.path / "current").exists()
     assert not (place.path / "srv" / "app" / "current").exists()
     assert place.open().state.floor is None
+    place.health.clear()
+    (waiting,) = waiting_items(place.open())
+    contract = FIRST.release()[0].contract.digest
+    assert waiting.then == f"install r-1.0.0 --contract {contract}"
+    assert place.install("r-1.0.0").error is None
 
 
 def test_the_floor_rises_only_when_confirmed_and_never_falls(place: Place) -> None:
