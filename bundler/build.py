@@ -22,7 +22,7 @@ from content.bundle.head import VERIFY_TXT, Head
 from content.bundle.head_writer import encode_head, sign_release
 from content.trust.head import VerifiedHead
 from manifests.authored.release_yaml import ReleaseFile
-from manifests.authored.release_yaml_checks import data_warnings
+from manifests.authored.release_yaml_checks import data_warnings, proof_warnings
 from manifests.documents.release import Release
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import revoke, verify_revocations
@@ -98,6 +98,8 @@ def build(request: BuildRequest, progress: ShowProgress) -> BuiltBundle:
     findings = check_earlier(inputs, mark.epoch, tuple(head.release for head in request.after))
     elsewhere = data_warnings(inputs.release, inputs.rollback)
     findings += tuple(BuildFinding("data-elsewhere", f"{where}: {text}") for where, text in elsewhere)
+    unproven = proof_warnings(inputs.release, inputs.rollback)
+    findings += tuple(BuildFinding("backup-proves-nothing", f"{where}: {text}") for where, text in unproven)
 
     parts = Parts()
     roots = tuple(root.raw for root in request.chain.roots)

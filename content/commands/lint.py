@@ -19,7 +19,7 @@ from manifests.authored.handwritten import Handwritten, read_handwritten, shape_
 from manifests.authored.policy_yaml import PolicyFile, compile_policy
 from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
-from manifests.authored.release_yaml_checks import data_warnings, reference_problems, release_problems
+from manifests.authored.release_yaml_checks import data_warnings, proof_warnings, reference_problems, release_problems
 from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
 from manifests.authored.site_yaml import SiteFile, site_problems, without_placeholders
 from manifests.authored.trust_yaml import TrustFile, trust_problems
@@ -157,6 +157,7 @@ def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
     else:
         yield from reference_problems(file, release, contract, rollback)
         yield from data_warnings(release, rollback)
+        yield from proof_warnings(release, rollback)
 
 
 def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:

@@ -279,7 +279,10 @@ def _rollback(document: Rollback | None) -> dict[str, str]:
         "rehearsal": document.rehearsal or "not rehearsed",
     }
     for backup in document.backup:
-        facts[f"backup {backup.name}"] = f"{argv(backup.make)}; at most {show_size(backup.at_most_bytes)}"
+        proves = backup.proves or "nothing"
+        facts[f"backup {backup.name}"] = (
+            f"{argv(backup.make)}; at most {show_size(backup.at_most_bytes)}; proves {proves}"
+        )
     for step in document.steps:
         undo = f"undo {argv(step.undo)}" if step.undo else "no undo"
         facts[f"migration {step.name}"] = f"{argv(step.do)}; {undo}; after a crash: {step.after_crash}"

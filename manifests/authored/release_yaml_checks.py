@@ -123,6 +123,17 @@ def data_warnings(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[st
             )
 
 
+def proof_warnings(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[str, str]]:
+    """Yield where and what: backups whose trial restore proves nothing."""
+    for backup in rollback.backup:
+        if backup.proves is None:
+            yield (
+                f"{release.rollback} $.backup",
+                f"backup {backup.name!r} proves nothing; write `proves: rows` or `proves: digest`, and let `make` and "
+                "`try` state it",
+            )
+
+
 def _commands(rollback: Rollback) -> Iterator[tuple[str, tuple[str, ...]]]:
     for step in rollback.steps:
         for word, command in (("do", step.do), ("undo", step.undo), ("check", step.check)):

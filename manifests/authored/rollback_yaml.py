@@ -28,6 +28,7 @@ class BackupFile(Document, frozen=True, kw_only=True):
     try_: Command = field(name="try")
     at_most: str
     takes: str
+    proves: Literal["rows", "digest"] | None = None
 
 
 class RollbackStepFile(Document, frozen=True, kw_only=True):

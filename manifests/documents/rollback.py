@@ -32,7 +32,7 @@ class StateFormats(Document, frozen=True, kw_only=True):
 
 
 class Backup(Document, frozen=True, kw_only=True):
-    """Attributes: at_most_bytes: what is reserved before it starts; takes_seconds: an estimate for people."""
+    """Attributes: at_most_bytes: reserved before it starts; proves: what ``make`` and ``try`` both state (F-12.4)."""
 
     name: Name
     make: Command
@@ -40,6 +40,7 @@ class Backup(Document, frozen=True, kw_only=True):
     try_: Command = field(name="try")
     at_most_bytes: Positive
     takes_seconds: Positive
+    proves: Literal["rows", "digest"] | None = None
 
 
 class Step(Document, frozen=True, kw_only=True):
@@ -59,8 +60,7 @@ class Rollback(Document, frozen=True, kw_only=True, tag_field="type", tag=ROLLBA
     Attributes:
         back_to: Ranges of versions to which a rollback is promised.
         offered_for_seconds: How long old blobs and backups are kept after CONFIRMED.
-        services: Whether the former generation's services are stopped from the first backup until the switch. If they
-            run, the release's programs must cope with what is written meanwhile.
+        services: Of the former generation, from the first backup to the switch. Programs must cope with running ones.
         no_return: Name of the step after which only ``restore`` is left, or ``none``.
         loses: In words, what a rollback loses.
     """

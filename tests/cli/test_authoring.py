@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from manifests.documents.backup_proof import BackupProof, parse_proof
+
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "authoring.md").read_text(encoding="utf-8"), re.DOTALL)
 
@@ -34,15 +36,18 @@ def test_an_application_becomes_two_releases_as_printed(tmp_path: Path) -> None:
     assert sorted(path.name for path in (folder / "medium").iterdir()) == ["shop-0.1.0.tar", "shop-0.2.0.tar"]
     # The names in rollback.yaml are those of the service, so its programs get the folder of the service.
     assert "data-elsewhere" not in printed
+    assert "proves nothing" not in printed
     check_programs(folder / "shop" / "dist" / "shop-admin", tmp_path / "data")
 
 
 def check_programs(admin: Path, data: Path) -> None:
     """The programs of the page do what the page says of each part."""
     data.mkdir()
+    proof = data.with_name("proof.json")
 
     def run(*words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        variables = {**environ(data), "WAYBILL_DATA": str(data)}
+        proof.write_bytes(b"")
+        variables = {**environ(data), "WAYBILL_DATA": str(data), "WAYBILL_PROOF": str(proof)}
         return subprocess.run([admin, *words], input=stdin, capture_output=True, env=variables, check=False)
 
     def rows() -> int:
@@ -53,10 +58,11 @@ def check_programs(admin: Path, data: Path) -> None:
         database.execute("CREATE TABLE visits (at TEXT)")
         database.executemany("INSERT INTO visits VALUES (?)", [("a",), ("b",), ("c",)])
     backup = run("dump").stdout
-    assert run("load", "--scratch", stdin=backup).returncode == 0
+    assert parse_proof(proof.read_bytes(), "rows", "dump") == BackupProof(rows=3)
     with sqlite3.connect(data / "visits.sqlite") as database:
         database.execute("DELETE FROM visits WHERE at = 'a'")
-    assert run("load", "--scratch", stdin=backup).returncode == 1, "a backup of other rows is no backup of these"
+    assert run("load", "--scratch", stdin=backup).returncode == 0
+    assert parse_proof(proof.read_bytes(), "rows", "load") == BackupProof(rows=3)
     assert run("load", stdin=backup).returncode == 0
     assert rows() == 3
     assert run("schema-is", "2").returncode != 0

@@ -1,6 +1,7 @@
 """A service with a SQLite database, and an upgrade that deletes two of its three rows: what its backup is worth."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -24,22 +25,26 @@ pytestmark = [
 ]
 # A missing database is an empty one for this program, so its backup and its trial restore agree in any folder.
 ADMIN = """#!/usr/bin/env python3
-import os, sqlite3, sys
+import json, os, sqlite3, sys
 from pathlib import Path
 
 path = Path(os.environ["WAYBILL_DATA"]) / "visits.sqlite"
 database = sqlite3.connect(path if path.exists() or sys.argv[1] == "load" and len(sys.argv) == 2 else ":memory:")
 
 def rows(database):
-    return [line for line in database.iterdump() if line.startswith("INSERT")]
+    found = [line for line in database.iterdump() if line.startswith("INSERT")]
+    if "WAYBILL_PROOF" in os.environ:
+        Path(os.environ["WAYBILL_PROOF"]).write_text(json.dumps({"rows": len(found)}))
+    return found
 
 match sys.argv[1:]:
     case ["dump"]:
+        rows(database)
         print("\\n".join(database.iterdump()))
     case ["load", "--scratch"]:
         saved = sqlite3.connect(":memory:")
         saved.executescript(sys.stdin.read())
-        sys.exit(rows(saved) != rows(database))
+        sys.exit(rows(database) != rows(saved))
     case ["load"]:
         database.executescript("DROP TABLE visits; " + sys.stdin.read())
     case ["shrink"]:
@@ -56,7 +61,7 @@ state:
   - {name: service, before: {reads: [1, 1], writes: 1}, after: {reads: [1, 1], writes: 1}}
 backup:
   - {name: BACKUP, make: [shop-admin, dump], restore: [shop-admin, load], try: [shop-admin, load, --scratch],
-     at_most: 1MiB, takes: 1s}
+     PROVESat_most: 1MiB, takes: 1s}
 steps:
   - {name: page, touches: [service], do: [shop-admin, shrink], UNDOrepeatable: true, after_crash: restore, takes: 1s}
 no_return: none
@@ -86,10 +91,10 @@ class Shop:
         )
         return done.stderr.decode()
 
-    def build_upgrade(self, backup: str, class_: str = "reversible") -> str:
+    def build_upgrade(self, backup: str, class_: str = "reversible", *, proves: str = "") -> str:
         """Build version 0.2.0, whose backup has the name ``backup``; return what `build` says."""
         undo = "undo: [shop-admin, keep], " if class_ == "reversible" else ""
-        words = {"CLASS": class_, "BACKUP": backup, "UNDO": undo}
+        words = {"CLASS": class_, "BACKUP": backup, "UNDO": undo, "PROVES": f"proves: {proves}, " if proves else ""}
         rollback = ROLLBACK
         for word, value in words.items():
             rollback = rollback.replace(word, value)
@@ -148,7 +153,10 @@ def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(s
     """Backup and trial restore end with 0, both of an empty database: the three rows are in another folder."""
     said = shop.build_upgrade("database")
     assert "data-elsewhere" in said
+    assert "backup 'database' proves nothing" in said
     shop.run("receive", shop.folder / "medium")
+    reviewed = shop.run("review", "r-0.2.0").out
+    assert "backup database proves nothing: its programs state no count of rows and no digest" in reviewed
     shop.agree("r-0.2.0")
     refused = shop.run("install", "r-0.2.0", code=6)
     assert "backup database: shop-admin dump wrote 27 B, less than 1/256 of what it saves" in refused.err
@@ -161,12 +169,18 @@ def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(s
 
 
 def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Shop) -> None:
-    said = shop.build_upgrade("service", "restore-only")
+    said = shop.build_upgrade("service", "restore-only", proves="rows")
     assert "data-elsewhere" not in said
+    assert "proves nothing" not in said
     shop.run("receive", shop.folder / "medium")
+    reviewed = shop.run("review", "r-0.2.0").out
+    assert "proves nothing" not in reviewed
+    assert "shop-admin load --scratch; must state as many rows as the backup" in reviewed
     shop.agree("r-0.2.0")
     done = shop.run("install", "r-0.2.0")
-    assert "; data/service has 8.0 KiB" in done.err
+    assert re.search(r"backup service: \d+ B, 3 rows; data/service has 8.0 KiB", done.err)
+    assert "try service: 3 rows, as in the backup" in done.err
     assert shop.visits() == 1
-    shop.run("rollback", "--key", shop.folder / "me.key")
+    back = shop.run("rollback", "--key", shop.folder / "me.key")
+    assert "restore service from its backup (3 rows): shop-admin load" in back.err
     assert shop.visits() == 3

@@ -29,6 +29,7 @@ from manifests.words.units import show_duration, show_size
 from manifests.words.version import in_any
 from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
+from verifier.change.forecast import proves_words
 from verifier.change.space import SpaceNeed
 
 ChangeKind = Literal["added", "removed", "changed", "same", "not compared"]
@@ -348,6 +349,7 @@ def _rollback_outlook(
         ),
         backups=tuple(
             f"{backup.name}: {argv(backup.make)}; tried by {argv(backup.try_)}; "
+            f"the trial {proves_words(backup)}; "
             f"at most {show_size(backup.at_most_bytes)}; about {show_duration(backup.takes_seconds)}"
             for backup in document.backup
         ),

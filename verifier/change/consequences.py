@@ -26,6 +26,7 @@ def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) ->
     change = hops[-1]
     findings = (
         *_no_rollback(site, change, outlook.state),
+        *_proves_nothing(hops, outlook),
         *_revoked(site, change),
         *_stops(hops, outlook),
         *_floor_rises(site.state, change, outlook.state),
@@ -107,6 +108,18 @@ def _revoked(site: Site, change: Change) -> Iterator[tuple[str, str]]:
     why = revoked_release(site, change.planned.release)
     if why is not None:
         yield "revoked", f"release {change.release.version} is revoked: {why}"
+
+
+def _proves_nothing(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str]]:
+    """Yield a finding for each backup that is made or restored and whose trial restore proves nothing."""
+    for change, acts in zip(hops, outlook.acts, strict=True):
+        used = {act.step for act in acts if act.act in ("backup", "restore")}
+        for backup in change.rollback.backup if change.rollback else ():
+            if backup.name in used and backup.proves is None:
+                yield (
+                    "backup-proves-nothing",
+                    f"backup {backup.name} proves nothing: its programs state no count of rows and no digest",
+                )
 
 
 def _stops(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str]]:

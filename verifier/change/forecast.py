@@ -10,6 +10,7 @@ from itertools import chain
 
 from msgspec.structs import replace
 
+from manifests.documents.rollback import Backup
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.text import argv
@@ -58,14 +59,26 @@ def part_words(part: NextPart) -> str:
         case MakeBackup(backup):
             return f"back up {backup.name}: {argv(backup.make)}"
         case TryRestore(backup, _):
-            return f"try to restore {backup.name} from its backup: {argv(backup.try_)}"
+            proves = f"; {proves_words(backup)}" if backup.proves else ""
+            return f"try to restore {backup.name} from its backup: {argv(backup.try_)}{proves}"
         case Apply(step):
             return f"migrate, step {step.name}: {argv(step.do)}"
         case Undo(step):
             return f"undo step {step.name}: {argv(step.undo or ())}"
-        case Restore(backup, _):
-            return f"restore {backup.name} from its backup: {argv(backup.restore)}"
+        case Restore(backup, made):
+            proof = f" ({made.proof.words})" if made.proof else ""
+            return f"restore {backup.name} from its backup{proof}: {argv(backup.restore)}"
     raise AssertionError(part)
+
+
+def proves_words(backup: Backup) -> str:
+    """Return what a trial restore proves: what both programs of the backup must state."""
+    match backup.proves:
+        case "rows":
+            return "must state as many rows as the backup"
+        case "digest":
+            return "must state the same digest as the backup"
+    return "proves nothing"
 
 
 def pause_words(step: DriverStep) -> str:

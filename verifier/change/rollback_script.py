@@ -56,7 +56,7 @@ class _History:
                 self.made.pop(name, None)
                 self.tried.discard(name)
                 if done and record.digest is not None:
-                    self.made[name] = BackupRecord(name, record.digest, record.size)
+                    self.made[name] = BackupRecord(name, record.digest, record.size, proof=record.proof)
             case "try":
                 (self.tried.add if done else self.tried.discard)(name)
             case "migrate":

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from msgspec.structs import replace
+
 from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
@@ -30,7 +32,7 @@ from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Event, Intent, Outcome
 from verifier.site.journal.installs import Transaction
-from verifier.site.journal.transitions import BackupRecord, NextPart
+from verifier.site.journal.transitions import BackupRecord, MakeBackup, NextPart
 
 
 class Programs:
@@ -41,7 +43,7 @@ class Programs:
         check_migration_context(_migration_context(site, installed), document)
 
     def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
-        """Do one part; return the record of a backup, None for any other part."""
+        """Do one part; return the record of a backup that was made or proved, None for any other part."""
         return run_part(_migration_context(site, installed), part)
 
 
@@ -132,9 +134,12 @@ class ActContext:
         except Exception as error:
             self.write(_failed(act, step, error, self._seconds_since(begun)))
             raise
-        digest, size = (backup.digest, backup.size) if backup is not None else (None, 0)
-        seconds = self._seconds_since(begun)
-        self.write(Outcome(act=act, step=step, result="done", seconds=seconds, digest=digest, size=size))
+        done = Outcome(act=act, step=step, result="done", seconds=self._seconds_since(begun))
+        if backup is not None:
+            done = replace(
+                done, digest=backup.digest, size=backup.size, saved_bytes=backup.saved_bytes, proof=backup.proof
+            )
+        self.write(done)
 
     def run_part(self, part: NextPart) -> None:
         """Do one part of the rollback document, with a program of the release that has the document."""
@@ -143,10 +148,13 @@ class ActContext:
 
         def perform() -> BackupRecord | None:
             backup = self.runtime.programs.perform(self.site, self._document_owner, part)
-            if backup is not None:
+            if isinstance(part, MakeBackup) and backup is not None:
                 folder = data_folder(self.site.path, self._document_owner.release, (name,)).relative_to(self.site.path)
                 saved = SavedFolder(str(folder), backup.saved_bytes)
-                self.notify(f"backup {name}: {show_size(backup.size)}; {saved.words}")
+                stated = f", {backup.proof.words}" if backup.proof else ""
+                self.notify(f"backup {name}: {show_size(backup.size)}{stated}; {saved.words}")
+            elif backup is not None and backup.proof is not None:
+                self.notify(f"try {name}: {backup.proof.words}, as in the backup")
             return backup
 
         self.run(act, perform, step=name)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from manifests.documents.backup_proof import BackupProof, parse_proof
 from manifests.documents.release import Release
 from manifests.documents.rollback import Backup, Command, Rollback, Step
-from manifests.words.errors import DamagedError, HostError, WaybillError
-from manifests.words.units import show_size
+from manifests.words.errors import DamagedError, HostError, MalformedError, WaybillError
+from manifests.words.text import argv
 from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.program_files import (
     CHUNK,
@@ -29,7 +30,7 @@ from verifier.runtime.program_files import (
     program_of,
     this_platform,
 )
-from verifier.runtime.saved_data import SMALLEST_PART, SavedFolder, data_folder, saved_folder
+from verifier.runtime.saved_data import SavedFolder, backup_problem, data_folder, saved_folder
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
@@ -54,6 +55,7 @@ class MigrationContext:
         generation: Its release has the document; its programs undo it too.
         folder, backups: ``generations/<n>`` and ``backups/<n>`` of it.
         data: Names of the data that the part saves or changes.
+        states: The program of the part states something about a backup.
     """
 
     disk: Disk
@@ -67,6 +69,7 @@ class MigrationContext:
     account: ProgramAccount
     platform: str
     data: tuple[str, ...] = ()
+    states: bool = False
     scratch: Path = SCRATCH
 
 
@@ -112,7 +115,8 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
     """Make a backup, hashed while it is written, durable on return. Replaces what a former attempt left.
 
     Raises:
-        HostError: The program failed, wrote nothing or too little, or wrote more than `at_most`; no file is left.
+        HostError: The program failed, wrote nothing, too little or more than `at_most`, or stated no proof that the
+            document asks for; no file is left.
     """
     disk, final = context.disk, context.backups / backup.name
     saved = saved_folder(context.site, context.release, backup.name)
@@ -122,38 +126,60 @@ def make_backup(context: MigrationContext, backup: Backup) -> BackupRecord:
         disk.remove(part)
         try:
             with NewFile(disk, part) as file:
-                about = replace(context, data=(backup.name,))
+                about = replace(context, data=(backup.name,), states=backup.proves is not None)
                 result = _run(about, backup.make, backup.takes_seconds, output_bytes=backup.at_most_bytes, sink=file)
                 _check_done(result, "backup", backup.name, backup.make)
-                _check_size(result.size, saved, backup)
+                proof = _check_worth(result, saved, backup)
                 file.finish()
             disk.rename(part, final)
             disk.sync_folder(context.backups)
         except (WaybillError, OSError):
             disk.remove(part)
             raise
-    return BackupRecord(backup.name, result.digest, result.size, saved.size)
+    return BackupRecord(backup.name, result.digest, result.size, saved.size, proof)
 
 
-def _check_size(size: int, saved: SavedFolder, backup: Backup) -> None:
-    """Check that a backup is not one of nothing. Raises HostError."""
-    if size and not saved.lacks(size):
-        return
-    words, finding = "wrote nothing", "backup-empty"
-    if size:
-        words, finding = f"wrote {show_size(size)}, less than 1/{SMALLEST_PART} of what it saves", "backup-too-small"
-    raise _failure(
-        finding,
-        f"backup {backup.name}",
-        f"{words}; {saved.words}",
-        backup.make,
-        f"ask the vendor whether the program reads {saved.shown}; nothing was changed",
-    )
+def _check_worth(result: ProgramResult, saved: SavedFolder, backup: Backup) -> BackupProof | None:
+    """Return what the program stated about its backup. Raises HostError for a backup of nothing."""
+    proof = _stated(result, "backup", backup, backup.make)
+    if (problem := backup_problem(result.size, proof, saved)) is not None:
+        finding, words = problem
+        remedy = f"ask the vendor whether the program reads {saved.shown}; nothing was changed"
+        raise _failure(finding, f"backup {backup.name}", words, backup.make, remedy)
+    return proof
+
+
+def _stated(result: ProgramResult, act: str, backup: Backup, command: Command) -> BackupProof | None:
+    """Return what the program stated; None where the rollback document asks for nothing. Raises HostError."""
+    if backup.proves is None:
+        return None
+    if not result.proof:
+        words = f"wrote no statement of its {backup.proves} to WAYBILL_PROOF"
+        raise _failure(f"{act}-proof-missing", f"{act} {backup.name}", words, command)
+    try:
+        return parse_proof(result.proof, backup.proves, "WAYBILL_PROOF")
+    except MalformedError as error:
+        words = f"wrote a statement to WAYBILL_PROOF that cannot be used: {error.problem}"
+        raise _failure(f"{act}-proof-malformed", f"{act} {backup.name}", words, command) from error
+
+
+def _try_restore(context: MigrationContext, backup: Backup, made: BackupRecord) -> BackupRecord | None:
+    """Try the restore; return the record with what was proved, None where nothing is. Raises HostError."""  # F-12.4
+    result = _feed(context, backup, made, "try", backup.try_)
+    proof = _stated(result, "try", backup, backup.try_)
+    if proof is None:
+        return None
+    if proof != made.proof:
+        before = made.proof.words if made.proof else "nothing"
+        words = f"states {proof.words}, {argv(backup.make)} stated {before}"
+        raise _failure("try-proof-differs", f"try {backup.name}", words, backup.try_)
+    return made
 
 
 def _feed(context: MigrationContext, backup: Backup, made: BackupRecord, act: str, command: Command) -> ProgramResult:
+    about = replace(context, data=(backup.name,), states=act == "try" and backup.proves is not None)
     with _backup_file(context.backups, made) as file:
-        result = _run(replace(context, data=(backup.name,)), command, backup.takes_seconds, stdin=file)
+        result = _run(about, command, backup.takes_seconds, stdin=file)
         return _check_done(result, act, backup.name, command)
 
 
@@ -173,7 +199,7 @@ def check_backup(folder: Path, made: BackupRecord) -> None:
 
 
 def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
-    """Do one part of the rollback document; return the record of a backup, None for any other part.
+    """Do one part of the rollback document; return the record of a backup that was made or proved, else None.
 
     A restore reads the backup from disk and feeds it to a program; its trial proves that this works.
 
@@ -185,7 +211,7 @@ def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
         case MakeBackup(backup):
             return make_backup(context, backup)
         case TryRestore(backup, made):
-            _feed(context, backup, made, "try", backup.try_)
+            return _try_restore(context, backup, made)
         case Restore(backup, made):
             _feed(context, backup, made, "restore", backup.restore)
         case Apply(step):
@@ -235,6 +261,7 @@ def _run(
                 "WAYBILL_VERSION": context.release.version,
             },
             config=context.config,
+            states=context.states,
             scratch=context.scratch,
         )
     )

@@ -212,6 +212,7 @@ class ProgramResult:
         code: The exit code; negative for the signal that ended it.
         output: The end of stdout; empty where stdout went to a file. ``size``, ``digest``: of all of stdout.
         errors: The end of stderr as printable text, for people at the site.
+        proof: What it wrote to ``WAYBILL_PROOF``, if it was given that.
     """
 
     outcome: ProgramEnd
@@ -221,6 +222,7 @@ class ProgramResult:
     size: int
     digest: str
     errors: str
+    proof: bytes = b""
 
 
 class Sink(Protocol):

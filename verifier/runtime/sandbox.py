@@ -21,10 +21,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from manifests.documents.backup_proof import MAX_PROOF
+from manifests.trust.keys import open_regular
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, RefusedError
 from verifier.runtime.program_files import (
@@ -48,6 +50,7 @@ from verifier.site.disk import write_all
 # Reserved space is harmless, so the limit of memory is on what can be written to.
 RESERVED_BYTES = 2 << 30
 PREFIX = "waybill-run-"
+PROOF = "proof.json"
 # Longer than it takes from making such a folder to locking it.
 YOUNG_SECONDS = 60
 # Counted over all that the account runs (getrlimit(2), RLIMIT_NPROC), so the account should be for this alone.
@@ -70,6 +73,7 @@ class ProgramRun:
         cwd: The working folder; None for an empty folder of the program's own, removed afterwards.
         environment: More variables, all called ``WAYBILL_…``.
         config: The site's configuration; ``WAYBILL_CONFIG`` names its file.
+        states: The program states something: ``WAYBILL_PROOF`` names an empty file for it.
         scratch: Where the program's own folder is made; the account must be able to enter it.
     """
 
@@ -82,6 +86,7 @@ class ProgramRun:
     cwd: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     config: bytes | None = None
+    states: bool = False
     scratch: Path = SCRATCH
 
 
@@ -109,18 +114,28 @@ def run_program(request: ProgramRun) -> ProgramResult:
 
 
 def _execute(request: ProgramRun, program: int, flags: dict[str, bool]) -> ProgramResult:
-    with _scratch(request.scratch, request.account, request.config) as (own, variables), ExitStack() as stack:
+    with _scratch(request) as (own, variables), ExitStack() as stack:
         path, remedy = request.cwd or own, "check that the folder exists and that this account may enter it"
         with _refused(f"the working folder of {request.program.name} cannot be opened", str(path), remedy):
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, folder)
         job = _job(request, program, folder, {**variables, **request.environment}) | flags
-        return _launch(job, (program, folder), request)
+        result = _launch(job, (program, folder), request)
+        # No process of the program is left that could still write there.
+        return replace(result, proof=_read_proof(own.parent / PROOF)) if request.states else result
+
+
+def _read_proof(path: Path) -> bytes:
+    """Return what the program wrote; one byte more than allowed shows that it wrote too much."""
+    problem = "what the program states cannot be read"
+    with _refused(problem, str(path), "check the disk"), os.fdopen(open_regular(path), "rb") as file:
+        return file.read(MAX_PROOF + 1)
 
 
 @contextmanager
-def _scratch(base: Path, account: ProgramAccount, config: bytes | None) -> Iterator[tuple[Path, dict[str, str]]]:
+def _scratch(request: ProgramRun) -> Iterator[tuple[Path, dict[str, str]]]:
     """Yield a new folder of the program's own, and its environment; the folder is removed afterwards."""
+    base, account = request.scratch, request.account
     _remove_stale_folders(base)
     with ExitStack() as stack:
         remedy = "make space there, and allow this account to write there"
@@ -132,12 +147,15 @@ def _scratch(base: Path, account: ProgramAccount, config: bytes | None) -> Itera
             home = folder / "home"
             home.mkdir(0o700)
             variables = {"HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
-            if config is not None:
-                # Beside the working folder, which stays empty.
+            # Beside the working folder, which stays empty.
+            if request.config is not None:
                 path = folder / "config.json"
-                path.write_bytes(config)
+                path.write_bytes(request.config)
                 path.chmod(0o440)
                 variables["WAYBILL_CONFIG"] = str(path)
+            if request.states:
+                (folder / PROOF).touch(0o600)
+                variables["WAYBILL_PROOF"] = str(folder / PROOF)
         where, remedy = "site.yaml $.drivers.program.user", "run the command as root, where that account exists"
         with _refused(f"files cannot be given to account {account.name}", where, remedy, "sandbox-account"):
             # The folder itself stays ours, and no other account can enter it.

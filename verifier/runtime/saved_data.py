@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.release import Release
 from manifests.words.units import show_size
 
@@ -12,6 +13,7 @@ from manifests.words.units import show_size
 SMALLEST_PART = 256
 # A sparse file has fewer blocks than its length says (stat(2), st_blocks).
 BLOCK = 512
+DATA = "data"
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,6 @@ class SavedFolder:
     shown: str
     size: int
 
-    def lacks(self, backup_bytes: int) -> bool:
-        """Return whether a backup of ``backup_bytes`` is too small to save what the folder has."""
-        return backup_bytes * SMALLEST_PART < self.size
-
     @property
     def words(self) -> str:
         return f"{self.shown} has {show_size(self.size)}"
@@ -41,13 +39,30 @@ def data_folder(site: Path, release: Release, names: tuple[str, ...]) -> Path:
     For several names, or one that no service has, it is the folder above, which has the folders of all services.
     """
     services = {step.step for step in release.install if step.keep_running is not None}
-    return site / "data" / names[0] if len(names) == 1 and names[0] in services else site / "data"
+    return site / DATA / names[0] if len(names) == 1 and names[0] in services else site / DATA
 
 
 def saved_folder(site: Path, release: Release, name: str) -> SavedFolder:
     """Return the folder that the backup ``name`` saves, measured now."""
     folder = data_folder(site, release, (name,))
     return SavedFolder(str(folder.relative_to(site)), size_of_folder(folder))
+
+
+def backup_problem(size: int, proof: BackupProof | None, saved: SavedFolder) -> tuple[str, str] | None:
+    """Return the finding and the words for a backup of ``size`` bytes that is one of nothing; None for another.
+
+    A count above 0 is believed at any size. A count of 0 is believed only of a program that was given the folder of
+    one service: any other may have looked beside it. A digest says that the backup can be read, not what it has.
+    """
+    rows = None if proof is None else proof.rows
+    if not size:
+        return "backup-empty", f"wrote nothing; {saved.words}"
+    if size * SMALLEST_PART < saved.size and not rows:
+        words = f"wrote {show_size(size)}, less than 1/{SMALLEST_PART} of what it saves; {saved.words}"
+        return "backup-too-small", words
+    if rows == 0 and saved.size and saved.shown == DATA:
+        return "backup-zero-rows", f"states 0 rows; {saved.words}"
+    return None
 
 
 def size_of_folder(folder: Path) -> int:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.consignment import Newest
 from manifests.documents.enrolment import RenewReason
 from manifests.documents.report import ArtefactKind, OffboardReason, ProbeOutcome
@@ -248,7 +249,9 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
         code: Stable word for programs and reports.
         detail: For people at the site; never leaves it.
         seconds: Duration of the act.
-        digest, size: Of the backup that was made.
+        digest, size: Of the backup that was made or tried.
+        saved_bytes: Of the folder that the backup saves.
+        proof: What the program stated about the backup.
     """
 
     act: Act
@@ -259,6 +262,8 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
     seconds: Count = 0
     digest: Digest | None = None
     size: Count = 0
+    saved_bytes: Count = 0
+    proof: BackupProof | None = None
 
 
 class Confirmed(Document, frozen=True, kw_only=True, tag_field="event", tag="confirmed"):

@@ -173,7 +173,7 @@ def _part_record(event: events.Intent | events.Outcome, record: events.Record) -
         raise impossible_entry(record, f"{event.act} without the name of a part")
     if isinstance(event, events.Intent):
         return PartRecord(act, event.step, "begun")
-    return PartRecord(act, event.step, event.result, event.digest, event.size)
+    return PartRecord(act, event.step, event.result, event.digest, event.size, event.proof)
 
 
 def _outcome(

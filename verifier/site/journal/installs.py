@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 from msgspec import Struct
 
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.report import ProbeState
 from manifests.trust.root import Mark
 from manifests.words.time import rfc3339
@@ -40,7 +41,7 @@ class PartRecord(Struct, frozen=True, tag="part"):
 
     Attributes:
         name: Of the backup or step.
-        digest, size: Of the backup, in the result of ``backup``.
+        digest, size, proof: Of the backup, in the result of ``backup``.
     """
 
     act: PartAct
@@ -48,6 +49,7 @@ class PartRecord(Struct, frozen=True, tag="part"):
     result: Literal["begun", "done", "failed", "interrupted"]
     digest: str | None = None
     size: int = 0
+    proof: BackupProof | None = None
 
 
 class RetryRequested(Struct, frozen=True, tag="retry"):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.rollback import Backup, Step
 from verifier.site.journal.events import Act
 from verifier.site.journal.installs import State
@@ -62,12 +63,18 @@ UndoMethod = Literal["undo", "restore", "repeat", "keep", "stop"]
 
 @dataclass(frozen=True)
 class BackupRecord:
-    """A backup as it was written; ``size`` in bytes, and ``saved_bytes`` of the folder that it saves."""
+    """A backup as it was written.
+
+    Attributes:
+        size: In bytes; ``saved_bytes``: of the folder that it saves.
+        proof: What its program stated; None where the rollback document asks for nothing.
+    """
 
     name: str
     digest: str
     size: int
     saved_bytes: int = 0
+    proof: BackupProof | None = None
 
 
 class PartStatus(StrEnum):

@@ -55,6 +55,15 @@ def test_compiled_it_has_no_units() -> None:
     assert parse_rollback(encode(found)) == found
 
 
+@pytest.mark.parametrize("proves", ["rows", "digest"])
+def test_a_backup_says_what_it_proves(proves: str) -> None:
+    """Left out it proves nothing, which older documents mean by leaving it out."""
+    found = compiled(FILE.replace("takes: 5m", f"takes: 5m\n    proves: {proves}"))
+    assert found.backup[0].proves == proves
+    assert compiled(FILE).backup[0].proves is None
+    assert b"proves" not in encode(compiled(FILE))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "problem"),
     [
@@ -68,6 +77,7 @@ def test_compiled_it_has_no_units() -> None:
         ("writes: 3", "writes: -3", 8, ">= 0"),
         ("2GiB", "2G", 14, "not a size"),
         ("5m", "soon", 15, "not a duration"),
+        ("takes: 5m", "takes: 5m\n    proves: a lot", 16, "invalid"),
         ("touches: [db]", "touches: [files]", 18, "not under `state`"),
         ("do: [migrate, up]", "do: []", 19, "length"),
         ("after_crash: restore", "after_crash: pray", 22, "invalid"),

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from manifests.trust.envelope_writer import seal
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.words.canonical import encode
 from tests.authorisations import bring
 from tests.faults.model import QuickDisk
-from tests.migrating import FakePrograms, Migrating, migrating, put_database, step
+from tests.migrating import BACKUP, FakePrograms, Migrating, migrating, put_database, step
 from tests.place import Place, make_place
 from tests.vendor import ROOT
 from verifier.approval.items import approvable_of
@@ -84,6 +85,27 @@ def test_an_ordinary_upgrade_has_a_way_back_and_the_review_does_not_cry(place: P
     place.approve(item)
     assert place.install(item).error is None
     assert place.rollback(1, person="ops-1").error is None
+
+
+def test_a_backup_that_proves_nothing_is_named_before_it_is_made_and_before_it_is_restored(place: Place) -> None:
+    item = received(place, migrating("1.1.0", 2, step("two", 2, undo=None)))
+    words = "backup database proves nothing: its programs state no count of rows and no digest"
+    assert findings(place, item)["backup-proves-nothing"] == words
+    place.approve(item)
+    assert place.install(item).error is None
+    assert findings(place, "b-1")["backup-proves-nothing"] == words
+
+
+def test_a_backup_that_proves_something_is_shown_with_what_it_has_to_prove(place: Place) -> None:
+    proven = (replace(BACKUP, proves="digest"),)
+    item = received(place, migrating("1.1.0", 2, step("two", 2), backups=proven))
+    assert "backup-proves-nothing" not in findings(place, item)
+    asked = approvable_of(place.open(), (item,))
+    review = make_review(read_review_input(place.open(), asked, load_driver))
+    words = "admin load --scratch; must state the same digest as the backup"
+    assert f"try to restore database from its backup: {words}" in review.work
+    assert review.back is not None
+    assert "the trial must state the same digest as the backup" in review.back.backups[0]
 
 
 def test_a_rollback_to_a_release_that_is_revoked_says_so(place: Place) -> None:

@@ -221,6 +221,13 @@ def test_the_working_folder_can_be_given(tmp_path: Path, account: ProgramAccount
     assert found.value.finding == "sandbox-folder"
 
 
+def test_a_program_states_something_in_a_file_that_it_cannot_replace(tmp_path: Path, account: ProgramAccount) -> None:
+    text = 'echo "$1" >"$WAYBILL_PROOF"; mv "$WAYBILL_PROOF" "$WAYBILL_PROOF.old" 2>/dev/null && echo gone; exit 0'
+    result = run(shell(tmp_path, text), ("tool", "3"), account=account, limits=LIMITS, states=True)
+    assert (result.outcome, result.proof) == ("done", b"3\n")
+    assert result.output == (b"" if ROOT else b"gone\n")
+
+
 def test_only_our_own_variables_can_be_added(tmp_path: Path, account: ProgramAccount) -> None:
     with pytest.raises(ValueError, match="WAYBILL_"):
         run(shell(tmp_path, ""), ("tool",), account=account, limits=LIMITS, environment={"LD_PRELOAD": "x"})

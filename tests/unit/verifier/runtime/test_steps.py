@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from dataclasses import replace as replace_data
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from manifests.authored.site_yaml import DriversFile, ProgramDriverFile, SiteFile
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.release import InstallStep, Program, Release
 from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.canonical import encode
@@ -40,7 +42,7 @@ from verifier.runtime.migrations import (
 )
 from verifier.runtime.program_files import ProgramAccount, find_account, this_platform
 from verifier.runtime.sandbox import check_sandbox
-from verifier.runtime.saved_data import data_folder
+from verifier.runtime.saved_data import SavedFolder, backup_problem, data_folder
 from verifier.site.disk import Disk
 from verifier.site.generations import Installed
 from verifier.site.journal.events import PartAct
@@ -85,9 +87,10 @@ def step(
     )
 
 
-def backup(name: str = "database", at_most: int = 1 << 20) -> Backup:
+def backup(name: str = "database", at_most: int = 1 << 20, proves: Literal["rows", "digest"] | None = None) -> Backup:
     return Backup(
         name=name,
+        proves=proves,
         make=("admin", "dump"),
         restore=("admin", "load"),
         try_=("admin", "load", "--scratch"),
@@ -617,6 +620,9 @@ ADMIN = r"""#!/bin/sh
 set -e
 db="$WAYBILL_DATA/app/db"
 fate=$(cat "$WAYBILL_DATA/app/fate" 2>/dev/null || true)
+# What it states is in files beside the database, so that a test can choose it.
+if [ "$1" = dump ]; then stated=made; else stated=tried; fi
+[ -z "$WAYBILL_PROOF" ] || [ ! -e "$WAYBILL_DATA/app/$stated" ] || cat "$WAYBILL_DATA/app/$stated" >"$WAYBILL_PROOF"
 case "$1" in
 dump) case "$fate" in
     fail) echo half; echo "no dump today" >&2; exit 3;;
@@ -798,6 +804,102 @@ def test_a_well_compressed_backup_is_no_backup_of_nothing(lab: Lab) -> None:
     made = make_backup(lab.ground, backup())
     assert gzip.decompress(lab.files()["database"]) == OLD
     assert made.size < len(OLD) / 100
+
+
+def state(lab: Lab, made: str | None, tried: str | None) -> None:
+    """Let the program state this when it makes a backup, and that when it tries a restore; None for no statement."""
+    for name, text in (("made", made), ("tried", tried)):
+        if text is not None:
+            (lab.app / name).write_text(text)
+            (lab.app / name).chmod(0o644)
+
+
+DIGEST = digest_of(OLD)
+
+
+@pytest.mark.parametrize(
+    ("proves", "text", "proof"),
+    [
+        ("rows", '{"rows": 1000}\n', BackupProof(rows=1000)),
+        ("digest", f'{{"digest": "{DIGEST}"}}', BackupProof(digest=DIGEST)),
+    ],
+)
+def test_a_trial_restore_proves_what_both_programs_state(
+    lab: Lab, proves: Literal["rows", "digest"], text: str, proof: BackupProof
+) -> None:
+    state(lab, text, text)
+    saved = backup(proves=proves)
+    made = make_backup(lab.ground, saved)
+    assert made.proof == proof
+    assert run_part(lab.ground, TryRestore(saved, made)) == made
+
+
+@pytest.mark.parametrize(
+    ("tried", "finding", "words"),
+    [
+        ('{"rows": 999}', "try-proof-differs", "load --scratch states 999 rows, admin dump stated 1000 rows"),
+        (None, "try-proof-missing", "wrote no statement of its rows to WAYBILL_PROOF"),
+        ("1000", "try-proof-malformed", "expected `object`, got `int`"),
+        ('{"rows": "1000"}', "try-proof-malformed", "expected `int | null`, got `str`"),
+        ('{"rows": -1}', "try-proof-malformed", ">= 0"),
+        ('{"rows": 1000, "size": 1}', "try-proof-malformed", "unknown field `size`"),
+        (f'{{"digest": "{DIGEST}"}}', "try-proof-malformed", "it states digest, expected rows"),
+        (f'{{"rows": 1000, "digest": "{DIGEST}"}}', "try-proof-malformed", "it states rows and digest, expected rows"),
+        ('{"rows": 1000' + " " * 1024 + "}", "try-proof-malformed", "more than 1024 bytes"),
+    ],
+)
+def test_a_trial_restore_that_proves_something_else_has_failed(
+    lab: Lab, tried: str | None, finding: str, words: str
+) -> None:
+    """F-12.4"""
+    state(lab, '{"rows": 1000}', tried)
+    saved = backup(proves="rows")
+    made = make_backup(lab.ground, saved)
+    with pytest.raises(HostError) as found:
+        run_part(lab.ground, TryRestore(saved, made))
+    assert found.value.finding == finding
+    assert words in found.value.problem
+    assert lab.database.read_bytes() == OLD
+
+
+def test_a_backup_without_the_statement_that_it_owes_leaves_nothing(lab: Lab) -> None:
+    """F-12.4"""
+    with pytest.raises(HostError, match="wrote no statement of its digest") as found:
+        make_backup(lab.ground, backup(proves="digest"))
+    assert found.value.finding == "backup-proof-missing"
+    assert lab.files() == {}
+
+
+@pytest.mark.parametrize(
+    ("proves", "made", "finding"),
+    [
+        ("rows", '{"rows": 3}', None),
+        ("rows", '{"rows": 0}', "backup-too-small"),
+        # A digest says that the backup can be read, not that it has something.
+        ("digest", f'{{"digest": "{DIGEST}"}}', "backup-too-small"),
+    ],
+)
+def test_only_rows_make_up_for_a_backup_that_is_very_small(
+    lab: Lab, proves: Literal["rows", "digest"], made: str, finding: str | None
+) -> None:
+    state(lab, made, made)
+    lab.fate("small")
+    if finding is None:
+        assert make_backup(lab.ground, backup(proves=proves)).proof == BackupProof(rows=3)
+    else:
+        with pytest.raises(HostError) as found:
+            make_backup(lab.ground, backup(proves=proves))
+        assert found.value.finding == finding
+
+
+def test_no_rows_are_believed_only_of_a_program_that_got_the_folder_of_its_service(lab: Lab) -> None:
+    """Without the name of a service the program got the folder of all of them, and may have looked beside the data."""
+    zero = BackupProof(rows=0)
+    all_of_them, own = SavedFolder("data", len(OLD)), SavedFolder("data/app", len(OLD))
+    assert backup_problem(len(OLD), zero, all_of_them) == ("backup-zero-rows", "states 0 rows; data has 9.8 KiB")
+    assert backup_problem(len(OLD), zero, own) is None
+    assert backup_problem(len(OLD), zero, SavedFolder("data", 0)) is None
+    assert backup_problem(len(OLD), BackupProof(rows=1), all_of_them) is None
 
 
 def test_a_small_backup_saves_a_folder_that_has_little(lab: Lab) -> None:
