@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from manifests.words.digest import digest_of
 from tests.keyless import IDENTITY, ISSUER, Sigstore
@@ -18,6 +19,7 @@ from tests.signed_images import (
     CI,
     OTHER,
     PrivateKey,
+    b64,
     dump,
     envelope_bundle,
     key_material,
@@ -146,15 +148,25 @@ def test_a_key_that_cannot_be_read(data: bytes, desk: Desk) -> None:
 
 
 def test_a_key_and_a_log(desk: Desk) -> None:
-    """Without a trusted root the log is nobody's; with one its entries must hold."""
+    """Without a trusted root the logs are those of the public instance; each entry must hold."""
+    pytest.importorskip("sigstore", reason="sigstore is not installed")
     for sigstore in (FIRST, SECOND):
-        assert desk.by_key(logged(sigstore))
-        assert "not looked at" in desk.said
+        assert not desk.by_key(logged(sigstore))
+        assert "which the trusted root does not name" in desk.said
         assert desk.by_key(logged(sigstore), trusted=sigstore.trusted_root())
         assert not desk.by_key(logged(sigstore), trusted=sigstore.other().trusted_root())
     forged = json.loads(logged(FIRST))
     forged["verificationMaterial"]["tlogEntries"][0]["integratedTime"] = "1"
     assert not desk.by_key(dump(forged), trusted=FIRST.trusted_root())
+
+
+def test_a_log_of_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library and without a trusted root nothing says whose log it is."""
+    monkeypatch.setitem(MAIN.__globals__, "find_spec", lambda _: None)
+    assert desk.by_key(logged(FIRST))
+    assert "not looked at" in desk.said
+    assert desk.by_key(logged(FIRST), trusted=FIRST.trusted_root())
+    assert not desk.by_key(logged(FIRST), trusted=FIRST.other().trusted_root())
 
 
 def _bundle(**changes: object) -> bytes:
@@ -209,6 +221,28 @@ def test_not_this_identity(desk: Desk) -> None:
     assert not desk.by_identity(bundle, trusted=FIRST.other().trusted_root())
     assert not desk.by_identity(bundle, trusted=b"{}")
     assert not desk.by_identity(message_bundle(CI, ARTIFACT))
+
+
+def older(sigstore: Sigstore, *more: str) -> bytes:
+    """A bundle of the form before 0.3: the certificate comes in a chain, with ``more`` certificates behind it."""
+    fields = json.loads(sigstore.sign_message(ARTIFACT))
+    fields["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+    leaf = fields["verificationMaterial"].pop("certificate")
+    chain = {"certificates": [leaf, *({"rawBytes": raw} for raw in more)]}
+    fields["verificationMaterial"]["x509CertificateChain"] = chain
+    return dump(fields)
+
+
+def test_a_chain_brings_no_root(desk: Desk) -> None:
+    issuing, root = (b64(one.public_bytes(Encoding.DER)) for one in (FIRST.issuing(), FIRST.ca()))
+    for sigstore in (FIRST, SECOND):
+        assert desk.by_identity(older(sigstore))
+    assert desk.by_identity(older(FIRST, issuing))
+    for chain in ((root,), (issuing, root), (root, issuing)):
+        assert not desk.by_identity(older(FIRST, *chain))
+        assert "the chain holds a root certificate" in desk.said
+    assert not desk.by_identity(older(FIRST, "AAAA"))
+    assert not desk.by_identity(older(FIRST, "?"))
 
 
 @pytest.mark.parametrize("more", [(), ("--staging",)])
