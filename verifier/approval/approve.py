@@ -44,7 +44,7 @@ class VerdictRequest:
 
 @dataclass(frozen=True)
 class VerdictResult:
-    asked: Approvable
+    asked: AnyItem
     person: str
     role: str
     status: ApprovalStatus

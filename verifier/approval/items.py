@@ -52,11 +52,24 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
 
 
 def check_feasible(site: Site, asked: AnyItem, load: LoadDriver) -> None:
-    """Raise when ``site.yaml`` has placeholders, or this site lacks a driver that the item needs."""
-    for change in asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ():
-        if change.unfilled:
-            raise change.unfilled[0].error
+    """Raise when ``site.yaml`` is not complete for the item, or this site lacks a driver that the item needs."""
+    check_filled(asked)
+    for change in hops_of(asked):
         driver_steps(site, change.installed, load)
+
+
+def hops_of(asked: AnyItem) -> tuple[Change, ...]:
+    """Return the changes that the item makes, in order; none for an item that installs nothing."""
+    return asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ()
+
+
+def check_filled(asked: AnyItem) -> None:
+    """Raise when ``site.yaml`` has placeholders or its config does not fit: what is to be agreed is not yet known."""
+    for change in hops_of(asked):
+        errors = [*(unfilled.error for unfilled in change.unfilled), *change.wrong_config]
+        if errors:
+            more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+            raise errors[0].with_(problem=errors[0].problem + more)
 
 
 def offboard_request(site: Site) -> ApprovalRequest:

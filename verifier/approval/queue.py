@@ -16,12 +16,12 @@ from verifier.approval.verdicts import approval_status
 from verifier.change.route import Route, items_under_way, upgrade_path
 from verifier.change.site_check import check_settings, failures
 from verifier.change.values import CONFIG, Change
-from verifier.rules.agreement import ApprovalStatus, RoleApprovals, repeated_text, then_command
+from verifier.rules.agreement import MORE_APPROVERS, ApprovalStatus, RoleApprovals, repeated_text, then_command
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
-from verifier.site.proposals import SiteProposal, read_policy_yaml, read_site_yaml, validate_config
-from verifier.site.releases import proposed_channel, read_schema, revoked_release, schema_name
+from verifier.site.proposals import SiteProposal, config_for, read_policy_yaml, read_site_yaml
+from verifier.site.releases import proposed_channel, read_schema, revoked_release
 from verifier.site.unread import attempt
 
 
@@ -142,12 +142,14 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
                 state = f"site not ready; {state}"
             notes += [f"{name}: {line}" for line in waiting.lacks]
             notes += [f"{name}: emergency rule {rule.rule}: {_roles_text(rule)}" for rule in status.emergency]
+            notes += [] if status.possible else [f"{name}: nobody is left who could agree: {MORE_APPROVERS}"]
             notes += [f"{name}: rejected by {', '.join(status.rejected)}"] if status.rejected else []
             notes += [f"{name}: {person} agreed on condition: {condition}" for person, condition in status.conditions]
             notes += [f"{name}: {repeated_text(status.repeated)}"] if status.repeated is not None else []
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
-    advised = [waiting for waiting in queue if waiting.status is not None and not waiting.revoked]
+    open_items = [waiting for waiting in queue if waiting.status is not None and not waiting.status.vetoed]
+    advised = [waiting for waiting in open_items if not waiting.revoked]
     # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
     possible = [waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}" for waiting in advised]
     # What people have agreed to comes first: it can be done now.
@@ -225,7 +227,7 @@ def _proposal(site: Site) -> tuple[SiteProposal, str | None] | None:
     proposal, release = read_site_yaml(site.path), read_installed(site, running).release
     if proposal.unfilled:
         raise proposal.unfilled[0].error
-    config = validate_config(proposal, read_schema(site, release), schema_name(release))
+    config = config_for(proposal, read_schema(site, release))
     digest = None if config is None else digest_of(config)
     same = digest == running.config and digest_of(proposal.settings) == running.settings
     return None if same else (proposal, digest)

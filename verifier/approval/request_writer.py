@@ -24,7 +24,7 @@ from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, RefusedError
 from manifests.words.text import one_line
 from manifests.words.time import rfc3339
-from verifier.approval.items import AnyItem
+from verifier.approval.items import AnyItem, check_filled
 from verifier.approval.request_reader import ANSWERS, DOCUMENTS, REQUEST
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.verdicts import approval_status, verdicts_on
@@ -101,8 +101,10 @@ def write_request(
 
     Raises:
         RefusedError: The folder exists already, or the item cannot be carried out at this site.
+        MalformedError: ``site.yaml`` has placeholders, so the plan to agree to is not known yet.
         HostError: The folder cannot be written; nothing of it is left.
     """
+    check_filled(asked)
     if folder.exists():
         raise RefusedError(
             "the folder exists already",

@@ -31,6 +31,7 @@ from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
 from verifier.change.forecast import proves_words
 from verifier.change.space import SpaceNeed
+from verifier.runtime.setup import FAILED
 
 ChangeKind = Literal["added", "removed", "changed", "same", "not compared"]
 
@@ -142,6 +143,11 @@ class Review:
 
     def part(self, *parts: str) -> tuple[Difference, ...]:
         return tuple(difference for difference in self.differences if difference.part in parts)
+
+    @property
+    def lacks(self) -> int:
+        """How many things the site lacks, as it looked when the review was made; with each the install would fail."""
+        return sum(level == "warning" and text.startswith(FAILED) for level, _, text in self.findings)
 
     @property
     def unread(self) -> tuple[str, ...]:

@@ -270,8 +270,15 @@ def _space(review: Review) -> list[tuple[str, str]]:
     return facts
 
 
-def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | None = None) -> Section:
-    """Return the result, who must agree, and the next command; ``folder`` is the request folder to name in it."""
+def agreement_section(
+    asked: Approvable, status: ApprovalStatus, folder: str | None = None, *, lacks: int = 0
+) -> Section:
+    """Return the result, who must agree, and the next command.
+
+    Args:
+        folder: The request folder to name in the command; None at the site.
+        lacks: How many things the site lacks; as long as it lacks one, approvals are not what comes next.
+    """
     command: str | None = None
     if status.vetoed:
         result = "rejected; it will not be done"
@@ -284,6 +291,9 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
         # At the site the plan can change before somebody signs; the plan in a request folder cannot.
         what = f"{item_names(asked)} --plan {asked.plan.digest}" if folder is None else shlex.quote(folder)
         command = f"approve {what} --key KEY"
+    if lacks and not status.vetoed:
+        result += f"; not ready: the site lacks {show_count(lacks, 'thing')}, see the warnings"
+        command = f"check {item_names(asked)}"
     facts = [("result", result)]
     for role in status.roles:
         people = f" ({', '.join(role.people)})" if role.people else ""
@@ -298,16 +308,17 @@ def agreement_section(asked: Approvable, status: ApprovalStatus, folder: str | N
     for void in status.void:
         kind = "approval" if void.verdict == "approve" else "rejection"
         facts.append((f"void {kind}", f"{void.person}: {void.why} ({void.finding})"))
-    after = [f"next: waybill {command}"] if command else []
+    where = ", at the site" if lacks and folder is not None else ""
+    after = [f"next{where}: waybill {command}"] if command else []
     for rule in status.emergency:
         roles = ", ".join(f"{role.role} {role.counted}" for role in rule.roles)
         facts.append((f"emergency rule {rule.rule}", f"{roles}; {show_count(rule.uses_left, 'use')} left"))
-        if rule.met:
+        if rule.met and not lacks:
             after.append(f"or by the emergency rule: waybill {asked.then} --emergency {rule.rule}")
     return Section("decision", facts=tuple(facts), after=tuple(after))
 
 
-def agreement_text(asked: Approvable, status: ApprovalStatus, *, advise: bool = True) -> str:
+def agreement_text(asked: Approvable, status: ApprovalStatus, *, advise: bool = True, lacks: int = 0) -> str:
     """Return ``agreement_section`` as lines; with ``advise`` also the next command."""
-    section = agreement_section(asked, status)
+    section = agreement_section(asked, status, lacks=lacks)
     return "\n".join(section_text(section if advise else replace(section, after=())))

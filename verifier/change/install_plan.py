@@ -22,7 +22,7 @@ from verifier.site.blobs import blob_path
 from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.host import owner_of
-from verifier.site.proposals import SiteProposal, check_identity, read_site_yaml, validate_config
+from verifier.site.proposals import SiteProposal, check_identity, config_for, config_problems, read_site_yaml
 from verifier.site.releases import facts_of, proposed_channel, read_kept_head, read_schema, schema_name
 from verifier.trust.findings import Finding, refusal
 from verifier.trust.release_rules import SiteFacts, judge_release, judge_upgrade_path
@@ -178,13 +178,9 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
     _check_documents_held(site, release, wanted.item)
     contract = read_contract(site, release)
     rollback = read_rollback(site, release)
-    try:
-        config = validate_config(wanted.proposal, read_schema(site, release), schema_name(release))
-    except RefusedError:
-        # A configuration with placeholders does not fit yet; the release is shown all the same, and not approved.
-        if not wanted.proposal.unfilled:
-            raise
-        config = None
+    schema = read_schema(site, release)
+    # A configuration that does not fit is shown with the release all the same, and neither approved nor installed.
+    config = config_for(wanted.proposal, schema)
     before = base.before
     more = () if before is None or before.file is None else lets_more_leave(before.file, wanted.proposal.site, contract)
     config_digest = None if config is None else digest_of(config)
@@ -216,6 +212,7 @@ def _install(site: Site, wanted: _PlannedInstall) -> Change:
         source=wanted.source,
         findings=wanted.findings,
         unfilled=wanted.proposal.unfilled,
+        wrong_config=config_problems(wanted.proposal, schema, schema_name(release)),
         more_leaves=more,
     )
 

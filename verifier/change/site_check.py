@@ -45,7 +45,7 @@ def check_site(
     looked_at: set[tuple[object, ...]] = set()
     for i, hop in enumerate(hops):
         steps = plan_steps(site, hop.installed, load)
-        findings += [SetupFinding("failed", unfilled.error) for unfilled in hop.unfilled]
+        findings += _unusable(hop)
         for step in steps:
             if _is_unfilled(hop, f"drivers.{step.plan.step.driver}"):
                 continue
@@ -66,7 +66,7 @@ def check_settings(hops: tuple[Change, ...]) -> tuple[SetupFinding, ...]:
     """Return what ``site.yaml`` lacks for these changes. Looks at the file only, so that a list of items can say it."""
     findings: list[SetupFinding] = []
     for hop in hops:
-        findings += [SetupFinding("failed", unfilled.error) for unfilled in hop.unfilled]
+        findings += _unusable(hop)
         for step in hop.release.install:
             if not _is_unfilled(hop, f"drivers.{step.driver}"):
                 lacks = look(partial(settings_for, hop.installed.settings, step))
@@ -124,6 +124,12 @@ def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return "{}" if isinstance(value, Mapping) else str(value)
+
+
+def _unusable(hop: Change) -> Iterator[SetupFinding]:
+    """Yield each placeholder of ``site.yaml``, and each value of its config that does not fit."""
+    for error in (*(unfilled.error for unfilled in hop.unfilled), *hop.wrong_config):
+        yield SetupFinding("failed", error)
 
 
 def _is_unfilled(hop: Change, key: str) -> bool:

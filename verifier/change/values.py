@@ -9,6 +9,7 @@ from manifests.documents.contract import Contract
 from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
+from manifests.words.errors import WaybillError
 from verifier.site.generations import Installed
 from verifier.site.journal.events import Action, Planned
 from verifier.trust.findings import Finding
@@ -32,6 +33,7 @@ class Change:
         more_leaves: Telemetry that leaves under the new settings and did not before, one line each.
         authorised: For a rollback below the floor, the vendor's authorisation.
         unfilled: Placeholders of ``site.yaml``. A change with one can be shown, and neither approved nor installed.
+        wrong_config: Where the config of ``site.yaml`` does not fit the schema of the release; likewise.
     """
 
     item: str
@@ -48,6 +50,7 @@ class Change:
     more_leaves: tuple[str, ...] = ()
     authorised: SignedAuthorisation | None = None
     unfilled: tuple[Unfilled, ...] = ()
+    wrong_config: tuple[WaybillError, ...] = ()
 
     @property
     def severities(self) -> tuple[str, ...]:

@@ -12,12 +12,22 @@ from console.options import all_of, command, passphrase_option, text_option
 from console.result import Result
 from manifests.words.errors import UsageError
 from verifier.approval.approve import VerdictRequest, check_reviewed, give_verdict, sign_answer
+from verifier.approval.items import AnyItem, hops_of
 from verifier.approval.queue import emergency_data
 from verifier.approval.request_reader import open_request
 from verifier.approval.review_page import agreement_text
 from verifier.approval.verdicts import VerdictKind
+from verifier.change.site_check import check_site, failures
 from verifier.commands.review import digest_argument, request_folder
-from verifier.commands.site_options import hold_here, items_argument, key_option, runtime_here, signer_of, site_option
+from verifier.commands.site_options import (
+    hold_here,
+    items_argument,
+    key_option,
+    open_here,
+    runtime_here,
+    signer_of,
+    site_option,
+)
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _DONE = {"approve": "approved", "reject": "rejected"}
@@ -81,12 +91,14 @@ def _sign(items: tuple[str, ...], verdict: VerdictKind, options: _Options) -> Re
     signer = signer_of(options.key, options.passphrase_fd)
     with hold_here(options.place, request.verdict) as site:
         result = give_verdict(site, signer, request, runtime_here().load)
+    advise = request.verdict == "approve"
+    lacks = _lacks(options.place, result.asked) if advise else 0
     plan, status = result.asked.plan.digest, result.status
     lines = (
         f"{_DONE[request.verdict]} {' '.join(request.items)} as {result.person} ({result.role})",
         f"plan {plan}",
         "",
-        agreement_text(result.asked, status, advise=request.verdict == "approve"),
+        agreement_text(result.asked, status, advise=advise, lacks=lacks),
     )
     data = {
         "item": result.asked.item,
@@ -97,9 +109,16 @@ def _sign(items: tuple[str, ...], verdict: VerdictKind, options: _Options) -> Re
         "plan": plan,
         "agreed": status.met,
         "missing": status.missing,
+        "lacks": lacks,
         "emergency": emergency_data(status.emergency),
     }
     return Result("\n".join(lines), data)
+
+
+def _lacks(place: Path | None, asked: AnyItem) -> int:
+    """Return how many things this site lacks for the item; the site is not held meanwhile."""
+    runtime = runtime_here()
+    return len(failures(check_site(open_here(place), hops_of(asked), runtime.load, runtime.programs.check)))
 
 
 def _answer(folder: Path, request: VerdictRequest, options: _Options) -> Result:

@@ -5,11 +5,9 @@ from pathlib import Path
 from console.options import command
 from console.result import Result
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.approval.items import approvable_of
+from verifier.approval.items import approvable_of, hops_of
 from verifier.approval.queue import waiting_items
-from verifier.change.route import Route
 from verifier.change.site_check import check_site, failures, lines_to_add
-from verifier.change.values import Change
 from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
 from verifier.install.context import Runtime
 from verifier.runtime.setup import SetupFinding
@@ -44,8 +42,7 @@ def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> tuple[Se
         asked = approvable_of(site, items)
     except WaybillError as error:
         return (SetupFinding("failed", error),)
-    hops = asked.hops if isinstance(asked, Route) else (asked,) if isinstance(asked, Change) else ()
-    return check_site(site, hops, runtime.load, runtime.programs.check)
+    return check_site(site, hops_of(asked), runtime.load, runtime.programs.check)
 
 
 def _result(by_item: dict[str, tuple[SetupFinding, ...]]) -> Result:

@@ -16,6 +16,7 @@ from manifests.words.digest import DIGEST
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups, as_words, parse_fingerprint
 from manifests.words.time import rfc3339
+from manifests.words.units import show_count
 from verifier.approval.items import approvable_of
 from verifier.approval.page import Page, as_page, as_text, write_new
 from verifier.approval.queue import emergency_data, queue_text, waiting_data, waiting_items
@@ -97,7 +98,8 @@ def _review(site: Site, items: tuple[str, ...], page: Path | None) -> Result:
     status = approval_status(site, asked)
     runtime = runtime_here()
     review = make_review(read_review_input(site, asked, runtime.load, check_programs=runtime.programs.check))
-    shown = make_review_page(review, agreement_section(asked, status), _policy_fingerprint(review), _written_by())
+    section = agreement_section(asked, status, lacks=review.lacks)
+    shown = make_review_page(review, section, _policy_fingerprint(review), _written_by())
     return _result(shown, page, {**review_data(review, status), "item": asked.item, "items": list(items)})
 
 
@@ -109,7 +111,7 @@ def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: P
 
     def review_files(review_input: ReviewInput, signed: SignedRequest) -> dict[str, bytes]:
         review = make_review(review_input)
-        section = agreement_section(asked, status, out.name)
+        section = agreement_section(asked, status, out.name, lacks=review.lacks)
         first = (not_evidence_section(out.name, _fingerprints(signed)),)
         shown = make_review_page(review, section, _policy_fingerprint(review), _written_by(), first)
         made.append((review, shown))
@@ -120,8 +122,11 @@ def _write_request(site: Site, items: tuple[str, ...], page: Path | None, out: P
     ((review, shown),) = made
     if page is not None:
         write_new(page, as_page(shown).encode())
+    names = " ".join(items)
+    ready = (f"not ready: the site lacks {show_count(review.lacks, 'thing')}; first: waybill check {names}",)
     lines = (
         f"request: {out}  for {asked.item}, plan {asked.plan.digest}",
+        *(ready if review.lacks else ()),
         f"next, at the computer of an approver: waybill review {shlex.quote(str(out))}",
         "then carry it back, and run:",
         f"  waybill receive {shlex.quote(str(out / 'answers'))}",
@@ -149,7 +154,7 @@ def _review_request(folder: Path, fingerprint: str | None, page: Path | None) ->
         f"the vendor: {opened.root}",
         *_policy_fingerprint(review),
     )
-    section = agreement_section(opened.asked, opened.status, str(folder))
+    section = agreement_section(opened.asked, opened.status, str(folder), lacks=review.lacks)
     data = {
         **review_data(review, opened.status),
         "item": opened.asked.item,

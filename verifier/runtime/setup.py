@@ -7,6 +7,8 @@ from typing import Literal
 from manifests.words.errors import HostError, WaybillError
 
 SetupLevel = Literal["failed", "warned"]
+# How the text of a finding begins with which the install would fail.
+FAILED = "failed: "
 
 
 @dataclass(frozen=True)

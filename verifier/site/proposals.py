@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from content.differences.config import HIDDEN, hidden_by, leaves
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.site_yaml import SiteFile, Unfilled, site_problems, without_placeholders
@@ -15,7 +16,7 @@ from manifests.foreign.config_schema import read_config_schema
 from manifests.trust.keys import read_public
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import HostError, RefusedError
+from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
 from verifier.site.folder import POLICY_YAML, SITE_YAML
 from verifier.site.journal.state import SiteState
 
@@ -26,6 +27,8 @@ _LOST_SITE_YAML = (
 _LOST_POLICY_YAML = "copy policy.yaml from a backup of the site; the policy in force does not need the file"
 _LOST_KEY = "copy the file of the public key from a backup of the site, or correct its path in policy.yaml"
 _CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
+# Keywords whose message holds names of keys, and no values.
+_NAMES_ONLY = frozenset({"required", "additionalProperties", "uniqueItems"})
 
 
 @dataclass(frozen=True)
@@ -80,36 +83,45 @@ def check_identity(proposal: SiteProposal, state: SiteState, channel: str) -> No
         )
 
 
-def validate_config(proposal: SiteProposal, schema: bytes | None, what: str = "config schema") -> bytes | None:
-    """Return the config document for a release with this schema, called ``what``; None for a release without one.
+def config_for(proposal: SiteProposal, schema: bytes | None) -> bytes | None:
+    """Return the config document for a release with this schema, as it stands in the file; None without a schema."""
+    return None if schema is None else proposal.config
 
-    Raises:
-        RefusedError: The config does not fit the schema, or there is no schema for it.
+
+def config_problems(
+    proposal: SiteProposal, schema: bytes | None, what: str = "config schema"
+) -> tuple[WaybillError, ...]:
+    """Return where the config does not fit the schema, called ``what``; a secret value is not in the text.
+
+    A config with placeholders is not checked: it does not fit before they are filled in.
     """
+    if any(f"{unfilled.path}.".startswith("$.config.") for unfilled in proposal.unfilled):
+        return ()
     if schema is None:
-        if proposal.site.config:
-            raise RefusedError(
-                "the site has a config, and the release has no schema for it",
-                where=proposal.file.at("$.config"),
-                remedy="remove `config` from site.yaml; no program of this release would read it",
-                finding="config-invalid",
-            )
-        return None
+        problem = "the site has a config, and the release has no schema for it"
+        remedy = "remove `config` from site.yaml; no program of this release would read it"
+        return (_wrong_config(proposal, problem, "$.config", remedy),) if proposal.site.config else ()
     from manifests.foreign.config_check import config_errors  # loads jsonschema
 
     instance = json.loads(proposal.config, parse_float=Decimal)
-    errors = config_errors(read_config_schema(schema, what), instance, what)
-    if errors:
-        first = errors[0]
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        message = first.message if len(first.message) < 300 else first.message[:300] + "…"
-        raise RefusedError(
-            f"{first.json_path[2:] or 'config'}: {message}{more}",
-            where=proposal.file.at("$.config" + first.json_path[1:]),
-            remedy="correct `config` in site.yaml; nothing was changed",
-            finding="config-invalid",
-        )
-    return proposal.config
+    try:
+        errors = config_errors(read_config_schema(schema, what), instance, what)
+    except MalformedError as failure:
+        return (failure,)
+    hidden, problems = hidden_by(schema), []
+    for error in errors:
+        below = leaves(json.loads(json.dumps(error.instance, default=str)), hidden, tuple(error.absolute_path))
+        text = error.message if len(error.message) < 300 else error.message[:300] + "…"
+        if error.validator not in _NAMES_ONLY and any(leaf.shown == HIDDEN for leaf in below.values()):
+            text = f"does not fit `{error.validator}` of the schema (value not shown)"
+        problem = f"{error.json_path[2:] or 'config'}: {text}"
+        remedy = "correct `config` in site.yaml"
+        problems.append(_wrong_config(proposal, problem, "$.config" + error.json_path[1:], remedy))
+    return tuple(problems)
+
+
+def _wrong_config(proposal: SiteProposal, problem: str, path: str, remedy: str) -> RefusedError:
+    return RefusedError(problem, where=proposal.file.at(path), remedy=remedy, finding="config-invalid")
 
 
 def read_policy_yaml(folder: Path) -> Policy:
