@@ -14,7 +14,7 @@ from verifier.approval.items import OFFBOARD, approvable_of, export_item
 from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import Route, items_under_way, upgrade_path
-from verifier.change.site_check import check_settings, failures
+from verifier.change.site_check import check_rollbacks, check_settings, failures
 from verifier.change.values import CONFIG, Change
 from verifier.rules.agreement import MORE_APPROVERS, ApprovalStatus, RoleApprovals, repeated_text, then_command
 from verifier.site.folder import Site
@@ -306,7 +306,9 @@ def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
     try:
         approvable = approvable_of(site, items)
         hops = approvable.hops if isinstance(approvable, Route) else (approvable,)
-        lacks = failures(check_settings(tuple(hop for hop in hops if isinstance(hop, Change) and hop.head is not None)))
+        changes = tuple(hop for hop in hops if isinstance(hop, Change))
+        settings = check_settings(tuple(change for change in changes if change.head is not None))
+        lacks = failures((*settings, *check_rollbacks(site, changes[:1])))
         return Waiting(
             head,
             items,

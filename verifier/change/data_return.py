@@ -1,5 +1,7 @@
 """Decide whether and how a rollback takes the data back, and how long the backups for it are kept."""
 
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
@@ -17,6 +19,10 @@ from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import Blocked, NextPart, Restore
+from verifier.site.releases import bundle_again
+from verifier.site.unread import attempt
+
+FindMissing = Callable[[Iterable[Blob]], tuple[Blob, ...]]
 
 
 def read_rollback(site: Site, release: Release) -> Rollback:
@@ -111,29 +117,46 @@ def check_previous_generation(
         DamagedError: The generation's folder or some of its blobs are missing or damaged; nothing was changed.
         RefusedError: This verifier or this site lacks a driver that the generation needs.
     """
-    try:
-        installed = read_installed(site, generation)
-    except WaybillError as error:
-        raise DamagedError(
-            f"a rollback to generation {generation.number} ({generation.version}) would fail: {error}; "
-            "nothing was changed",
-            where="rollback",
-            remedy=f"restore {site.generation_folder(generation.number)} from a backup of the site",
-            finding="way-back",
-        ) from error
+    damage = damage_of_former(site, generation, partial(site.store.missing, on_progress=on_progress), brought)
+    if damage is not None:
+        raise damage
+    installed = read_installed(site, generation)
     driver_steps(site, installed, load)
-    missing = site.store.missing(installed.release.members, on_progress)
-    lost = [blob for blob in missing if blob.digest not in brought]
-    if lost:
-        raise DamagedError(
-            f"a rollback to generation {generation.number} would fail: {name_blobs(installed.release, lost)}; "
-            "nothing was changed",
-            where="rollback",
-            remedy=f"receive the bundle of {generation.version} again: waybill receive BUNDLE --keep",
-            finding="way-back",
-        )
     name, count = f"generation {generation.number} ({generation.version})", len(installed.release.members)
     return (f"rollback: {name} can be restored, its {show_are(count, 'blob')} intact",)
+
+
+def damage_of_former(
+    site: Site, generation: Generation, find_missing: FindMissing, brought: frozenset[str]
+) -> DamagedError | None:
+    """Return why a rollback to the running generation would fail once another one runs; None when it would not.
+
+    Args:
+        find_missing: Returns the blobs that the store lacks, by name and length or by every byte.
+        brought: Digests of blobs that the next release brings.
+    """
+    failures: list[WaybillError] = []
+    installed = attempt(lambda: read_installed(site, generation), failures)
+    name = f"generation {generation.number} ({generation.version})"
+    if installed is None:
+        problem, remedy = str(failures[0]), failures[0].remedy
+    else:
+        unneeded = brought | documents_alone(installed.release)
+        lost = tuple(blob for blob in find_missing(installed.release.members) if blob.digest not in unneeded)
+        if not lost:
+            return None
+        problem, remedy = name_blobs(installed.release, lost), bundle_again(installed.release)
+    problem = f"a rollback to {name} would fail: {problem}"
+    return DamagedError(problem, where="rollback", remedy=f"{remedy}; nothing was changed", finding="way-back")
+
+
+def lost_blobs(release: Release, lost: Sequence[Blob], item: str) -> DamagedError | None:
+    """Return why a rollback to ``release`` is not possible; None when it needs none of the ``lost`` blobs."""
+    unneeded = documents_alone(release)
+    needed = tuple(blob for blob in lost if blob.digest not in unneeded)
+    if not needed:
+        return None
+    return DamagedError(name_blobs(release, needed), where=item, remedy=bundle_again(release), finding="blobs-missing")
 
 
 def documents_alone(release: Release) -> frozenset[str]:
@@ -144,7 +167,7 @@ def documents_alone(release: Release) -> frozenset[str]:
     return frozenset(digest for kind, digest in places if kind in kinds) - placed
 
 
-def name_blobs(release: Release, lost: list[Blob] | tuple[Blob, ...]) -> str:
+def name_blobs(release: Release, lost: Sequence[Blob]) -> str:
     """Name the first few missing or damaged blobs, by digest and by what they are in the release."""
     places = {blob.digest: place for place, blob in referenced(release)}
     names = {digest: _name_of_place(release, place) for digest, place in places.items()}

@@ -15,6 +15,7 @@ from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.units import show_count
+from verifier.change.data_return import damage_of_former, lost_blobs
 from verifier.change.driver_steps import DriverStep, LoadDriver, UnavailableDriver, plan_steps, settings_for
 from verifier.change.space import required_space
 from verifier.change.values import Change
@@ -43,6 +44,7 @@ def check_site(
     """
     findings: list[SetupFinding] = []
     looked_at: set[tuple[object, ...]] = set()
+    findings += check_rollbacks(site, hops[:1])
     for i, hop in enumerate(hops):
         steps = plan_steps(site, hop.installed, load)
         findings += _unusable(hop)
@@ -73,6 +75,24 @@ def check_settings(hops: tuple[Change, ...]) -> tuple[SetupFinding, ...]:
                 findings += [_unavailable(step.driver, finding.error) for finding in lacks]
         findings += _endpoints(hop)
     return tuple(_once(findings))
+
+
+def check_rollbacks(site: Site, hops: tuple[Change, ...]) -> tuple[SetupFinding, ...]:
+    """Return what the store and the running generation lack for a rollback, this one or the one after an install.
+
+    Blobs are looked for by name and length; the change itself hashes them.
+    """
+    running, findings = site.state.installs.running, []
+    for hop in hops:
+        if hop.action == "rollback":
+            damage = lost_blobs(hop.release, site.store.lacks(hop.release.members), hop.item)
+        elif running is not None:
+            brought = frozenset(blob.digest for blob in site.store.lacks(hop.release.members))
+            damage = damage_of_former(site, running, site.store.lacks, brought)
+        else:
+            damage = None
+        findings += [SetupFinding("failed", damage)] if damage is not None else []
+    return tuple(findings)
 
 
 def failures(findings: Iterable[SetupFinding]) -> tuple[SetupFinding, ...]:
@@ -203,7 +223,7 @@ def _payload(site: Site, hop: Change, steps: tuple[DriverStep, ...], *, first: b
 
     Held blobs are not hashed here; the install does that. Releases after the first find other space than there is now.
     """
-    missing = tuple(member for member in hop.release.members if not site.store.holds(member))
+    missing = site.store.lacks(hop.release.members)
     findings: tuple[SetupFinding, ...] = ()
     if missing and not (hop.source not in ("", "-") and Path(hop.source).is_file()):
         error = DamagedError(

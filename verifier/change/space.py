@@ -68,7 +68,7 @@ def space_needs(
         return str(path.relative_to(site.path)) if path.is_relative_to(site.path) else str(path)
 
     members = {member.digest: member for hop in hops for member in hop.release.members}
-    missing = tuple(member for member in members.values() if not site.store.holds(member))
+    missing = site.store.lacks(members.values())
     new_blobs = site.store.space_for(missing)
     by_device: dict[int, list[tuple[Path, int, int]]] = {}
     for i, (hop, hop_steps) in enumerate(zip(hops, steps, strict=True)):

@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
-from manifests.words.errors import DamagedError, RefusedError
+from manifests.words.errors import RefusedError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
-from verifier.change.data_return import documents_alone, name_blobs
+from verifier.change.data_return import lost_blobs, name_blobs
 from verifier.change.driver_steps import driver_steps
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
@@ -103,15 +103,8 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
     approvals = approval_status(site, change)
     require_approvals(approvals, change.item)
     lost = site.store.missing(change.release.members)  # 3
-    unneeded = documents_alone(change.release)
-    missing = tuple(blob for blob in lost if blob.digest not in unneeded)
-    if missing:
-        raise DamagedError(
-            name_blobs(change.release, missing),
-            where=change.item,
-            remedy=f"run `waybill receive BUNDLE --keep` with the bundle of version {change.release.version}",
-            finding="blobs-missing",
-        )
+    if (damage := lost_blobs(change.release, lost, change.item)) is not None:
+        raise damage
     lines = (f"{name_blobs(change.release, lost)}; {change.release.version} runs without them",) if lost else ()
     if request.dry_run:
         return InstallResult(site.state.installs.running, lines=lines)

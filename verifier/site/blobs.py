@@ -174,6 +174,10 @@ class Store:
         except OSError:
             return False
 
+    def lacks(self, wanted: Iterable[Blob]) -> tuple[Blob, ...]:
+        """Return the blobs of ``wanted`` that are not there with their length. Does not read their bytes."""
+        return tuple(blob for blob in wanted if not self.holds(blob))
+
     def space_for(self, missing: Iterable[Blob]) -> tuple[int, int]:
         """Return the bytes, in whole blocks, and the inodes that these blobs will take."""
         block = self.disk.space(self.path).block

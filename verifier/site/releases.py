@@ -120,6 +120,11 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
     return (*blobs, *release.advisories, *release.authorisations)
 
 
+def bundle_again(release: Release) -> str:
+    """Return the hint for damage of blobs, which only the bundle of the release mends."""
+    return f"receive the bundle of {release.product} {release.version} again: waybill receive BUNDLE --keep"
+
+
 def head_path(site: Site, release: str) -> Path:
     return site.path / "heads" / (release.removeprefix("sha256:") + ".head")
 

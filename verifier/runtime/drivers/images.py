@@ -10,6 +10,7 @@ from manifests.words.digest import Blob, is_digest
 from manifests.words.errors import DamagedError, MalformedError
 from verifier.runtime.drivers.driver import DriverContext, ReadDocument, step_error
 from verifier.site.blobs import blob_path, read_blob
+from verifier.site.releases import bundle_again
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,13 @@ def image_parts(
     except (DamagedError, MalformedError) as error:
         if read_document is not None:
             raise
-        raise error.with_(where=_file_of(context, error.where), remedy=bundle_again(context.release)) from None
+        raise error.with_(where=_file_of(context, error.where), remedy=mend_images(context.release)) from None
     return tuple(_parts(graph, context.release.image(name), context.release.version) for name in step.images)
 
 
-def bundle_again(release: Release) -> str:
-    """Return the hint for damage that only the bundle of the release mends."""
-    bundle = f"the bundle of {release.product} {release.version}"
-    return f"receive {bundle} again: waybill receive BUNDLE --keep; then run `waybill recover`"
+def mend_images(release: Release) -> str:
+    """Return the hint for damage of blobs of images that run."""
+    return f"{bundle_again(release)}; then run `waybill recover`"
 
 
 def _file_of(context: DriverContext, where: str) -> str:

@@ -27,10 +27,10 @@ from verifier.runtime.drivers.folder import host_errors
 from verifier.runtime.drivers.images import (
     ImageParts,
     blobs_of_parts,
-    bundle_again,
     check_step,
     foreign_lines,
     image_parts,
+    mend_images,
 )
 from verifier.runtime.setup import SetupFinding
 from verifier.site.blobs import blob_path, check_blob, check_blobs, check_size, is_whole, read_blob
@@ -283,5 +283,5 @@ def _observe_image(context: DriverContext, part: ImageParts, listed: list[str]) 
             else:
                 check_size(target, blob)
         except WaybillError as error:
-            return UNREADABLE, str(error), "" if is_whole(context.blobs, blob) else bundle_again(context.release)
+            return UNREADABLE, str(error), "" if is_whole(context.blobs, blob) else mend_images(context.release)
     return listed[0], None, ""

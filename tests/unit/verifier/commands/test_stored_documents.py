@@ -173,3 +173,56 @@ def test_a_lost_file_of_a_person_is_named_with_the_way_back(site: Place, name: s
     assert done.exit_code == 6
     assert f"error: {site.path / name}: the file is missing\n" in done.output
     assert words in done.output
+
+
+def reviewed(path: Path, item: str) -> list[list[str]]:
+    """The findings of the review: level, id and text of each."""
+    done = CliRunner().invoke(review_command, [item, "--json", "--site", str(path)])
+    findings: list[list[str]] = json.loads(done.stdout)["findings"]
+    return findings
+
+
+def blob_path(site: Place, data: bytes) -> Path:
+    return site.path / "store" / "blobs" / "sha256" / digest_of(data)[7:]
+
+
+def test_a_review_says_first_that_the_running_generation_could_not_be_restored(site: Place) -> None:
+    """Before people agree, and not when the install refuses it."""
+    assert reviewed(site.path, "r-1.2.0")[0][1] != "way-back"
+    with broken(blob_path(site, SECOND.service["hello.txt"]), "missing"):
+        level, finding, text = reviewed(site.path, "r-1.2.0")[0]
+        queue = run(site.path, "review").stdout
+    assert (level, finding) == ("warning", "way-back")
+    assert "a rollback to generation 2 (1.1.0) would fail: 1 blob is missing or damaged" in text
+    assert "receive the bundle of small 1.1.0 again: waybill receive BUNDLE --keep" in text
+    assert "site not ready; agreed: operator 1 of 1" in queue
+    assert "next: waybill check r-1.2.0" in queue
+
+
+@pytest.mark.parametrize("name", ["settings.json", "release.json"])
+def test_no_approval_is_collected_while_files_of_the_running_generation_are_damaged(site: Place, name: str) -> None:
+    path = site.path / "generations" / "2" / name
+    with broken(path, "changed"):
+        done = run(site.path, "r-1.2.0")
+    assert done.exit_code == 7
+    assert f"error: {path}: " in done.output
+    assert "hint: run `waybill recover`" in done.output
+
+
+def test_a_rollback_that_lacks_blobs_is_not_offered(site: Place) -> None:
+    assert "waybill rollback --to 1" in run(site.path, "b-1").stdout
+    with broken(blob_path(site, FIRST.service["hello.txt"]), "missing"):
+        level, finding, text = reviewed(site.path, "b-1")[0]
+        queue = run(site.path, "review").stdout
+    assert (level, finding) == ("warning", "blobs-missing")
+    assert "receive the bundle of small 1.0.0 again" in text
+    assert "waybill rollback" not in queue
+    assert "b-1: 1 blob is missing or damaged" in queue
+
+
+def test_documents_that_only_people_read_keep_no_install_from_its_way_back(site: Place) -> None:
+    release = SECOND.release()[0]
+    assert release.notes is not None
+    for blob in (release.notes, *release.advisories, release.contract):
+        with broken(site.path / "store" / "blobs" / "sha256" / blob.digest[7:], "missing"):
+            assert "way-back" not in [finding for _, finding, _ in reviewed(site.path, "r-1.2.0")]
