@@ -18,7 +18,8 @@ from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.report_write import write_report
 from verifier.site.generations import read_installed
-from verifier.site.journal.chain import read_journal, segments
+from verifier.site.journal.chain import read_journal
+from verifier.site.journal.checkpoint import segments
 from verifier.site.journal.events import Torn
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))

@@ -277,17 +277,17 @@ def open_site(path: Path, disk: Disk, host: Host) -> Site:
 
 
 def open_site_from_checkpoint(path: Path, disk: Disk, host: Host) -> Site | None:
-    """Read a site with the help of a checkpoint that fits the journal; None without one. Only to show its status.
+    """Read a site with the help of a checkpoint that fits the journal; None without one, for a status.
 
     Raises:
-        UntrustedError: The chain is broken, before the checkpoint or after it.
+        UntrustedError: The chain is broken after the checkpoint.
     """
     known = read_checkpoint(path / "journal")
     read = read_journal_from(path / "journal", known) if known is not None else None
     if known is None or read is None:
         return None
     entries, tail = read
-    state = fold(((one.digest, one.record) for one in entries[known.seq :]), known)
+    state = fold(((one.digest, one.record) for one in entries[known.state.seq :]), known.state)
     return Site(path=path, disk=disk, host=host, entries=entries, torn=tail.torn, _state=state)
 
 

@@ -5,6 +5,7 @@ is cut off and recorded. Any other defect is an error and is never repaired auto
 """
 
 import errno
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +15,23 @@ from msgspec import Meta, Struct
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import LineReader, decode, encode, parse
 from manifests.words.digest import digest_of
-from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError, unreadable
+from manifests.words.errors import MalformedError, NewerError, UntrustedError, WaybillError
 from verifier.site.disk import Disk
 from verifier.site.host import Host
-from verifier.site.journal.checkpoint import EVERY, read_checkpoint
+from verifier.site.journal.checkpoint import (
+    EVERY,
+    MAX_LINE,
+    MAX_SEGMENT,
+    SEGMENT,
+    Checkpoint,
+    digest_of_lines,
+    read_checkpoint,
+    segments,
+)
 from verifier.site.journal.events import Event, Record, Torn
 from verifier.site.journal.fold import apply, empty_journal
 from verifier.site.journal.state import SiteState
 
-MAX_LINE = 64 << 10
-SEGMENT = 1 << 20
-MAX_SEGMENT = SEGMENT + MAX_LINE
 BROKEN = "journal-broken"
 _READER = LineReader(Record, max_bytes=MAX_LINE)
 
@@ -37,10 +44,14 @@ class _Link(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """A record, and the digest of its line. A line before a checkpoint is decoded when its record is asked for."""
+    """A record and the digest of its line. Of a line before a checkpoint both are computed when they are asked for."""
 
-    digest: str
     content: Record | bytes
+    line_digest: str = ""
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.content) if isinstance(self.content, bytes) else self.line_digest
 
     @property
     def record(self) -> Record:
@@ -82,18 +93,18 @@ def read_journal(folder: Path) -> tuple[tuple[Entry, ...], Tail]:
     return tuple(entries), tail
 
 
-def read_journal_from(folder: Path, known: SiteState) -> tuple[tuple[Entry, ...], Tail] | None:
-    """Read the journal like `read_journal`, but do not decode the lines up to the entry that ``known`` names.
+def read_journal_from(folder: Path, known: Checkpoint) -> tuple[tuple[Entry, ...], Tail] | None:
+    """Read the journal like `read_journal`, but do not decode the lines up to the entry of a checkpoint.
 
-    The digests of all lines are still computed, and each must follow the one before. So the digest of that entry stands
-    for every byte before it.
+    One digest over all these lines is compared with the one that was computed when their chain was checked.
 
     Returns:
-        None when the journal has no such entry.
+        None when the journal does not begin with them. Then the whole chain has to be checked.
     """
     entries: list[Entry] = []
-    tail = _walk(folder, entries, known.seq)
-    if not 1 <= known.seq <= len(entries) or entries[known.seq - 1].digest != known.head:
+    try:
+        tail = _walk(folder, entries, known)
+    except _OtherLinesError:
         return None
     return tuple(entries), tail
 
@@ -108,13 +119,18 @@ def read_intact_entries(folder: Path) -> tuple[tuple[Entry, ...], UntrustedError
     raise ValueError("the journal is not broken")
 
 
-def _walk(folder: Path, entries: list[Entry], encoded: int = 0) -> Tail:
+class _OtherLinesError(Exception):
+    """The journal does not begin with the lines that a checkpoint names."""
+
+
+def _walk(folder: Path, entries: list[Entry], known: Checkpoint | None = None) -> Tail:
     """Add the entries of an intact chain to ``entries``, up to the first of an unknown kind.
 
     Args:
-        encoded: So many entries, from the first on, are not decoded; their chain is checked all the same.
+        known: The lines up to its entry are compared by one digest. Raises _OtherLinesError when they differ.
     """
     newer: NewerError | None = None
+    left, hashed = known.state.seq if known is not None else 0, hashlib.sha256()
     tail, seq, digest = EMPTY, 0, EMPTY.digest
     for segment in segments(folder):
         if tail.torn:
@@ -123,29 +139,30 @@ def _walk(folder: Path, entries: list[Entry], encoded: int = 0) -> Tail:
             raise _broken(seq + 1, f"the next segment is {segment.name}")
         data = read_capped(segment, MAX_SEGMENT)
         end = _finished(data)
-        for line in data[:end].split(b"\n")[:-1]:
+        lines = data[:end].split(b"\n")[:-1]
+        if known is not None and left > 0:
+            before, lines = lines[:left], lines[left:]
+            hashed.update(data[: len(before) + sum(map(len, before))])
+            entries += map(Entry, before)
+            seq, left, digest = seq + len(before), left - len(before), known.state.head
+            if left == 0 and ("sha256:" + hashed.hexdigest(), entries[-1].digest) != (known.lines, digest):
+                raise _OtherLinesError
+        for line in lines:
             seq += 1
             try:
-                content = line if seq <= encoded and _is_link(line, seq, digest) else _record(line, seq, digest)
+                record = _record(line, seq, digest)
                 digest = digest_of(line)
                 if newer is None:
-                    entries.append(Entry(digest, content))
+                    entries.append(Entry(record, digest))
             except NewerError as error:
                 # An edited line can look like this too. Then the next line does not follow it, and the chain is broken.
                 newer, digest = newer or error, digest_of(line)
         tail = Tail(segment=segment, length=end, torn=len(data) - end, seq=seq, digest=digest)
+    if known is not None and not 1 <= known.state.seq <= seq:
+        raise _OtherLinesError
     if newer is not None:
         raise newer
     return tail
-
-
-def segments(folder: Path) -> list[Path]:
-    """Return the segment files, oldest first; each is named by the number of its first entry."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.suffix == ".jsonl")
-    except OSError as error:
-        remedy = "check the owner and the mode of the folder"
-        raise unreadable(error, str(folder), remedy=remedy, finding="journal-unreadable") from None
 
 
 def _finished(data: bytes) -> int:
@@ -181,11 +198,6 @@ def _record(line: bytes, seq: int, prev: str) -> Record:
     if record.prev != prev:
         raise _broken(seq, "it does not follow the entry before it")
     return record
-
-
-def _is_link(line: bytes, seq: int, prev: str) -> bool:
-    """Whether a line is entry ``seq`` and names ``prev``, by the last of its fields, which are sorted."""
-    return line.startswith(b',"prev":"%s","seq":%d,"uptime":' % (prev.encode(), seq), line.rfind(b',"prev":"'))
 
 
 def _follows(line: bytes, seq: int, prev: str) -> bool:
@@ -234,7 +246,10 @@ class Journal:
     def open(cls, folder: Path, disk: Disk, host: Host) -> "Journal":
         """Read and check the journal; cut off and record an unfinished last line."""
         entries, tail = read_journal(folder)
-        state, checkpoint = _fold_all(entries, read_checkpoint(folder))
+        known = read_checkpoint(folder)
+        if known is not None and known.lines != digest_of_lines(folder, known.state.seq):
+            known = None
+        state, checkpoint = _fold_all(entries, known.state if known is not None else None)
         journal = cls(folder, disk, host, state, tail, entries, checkpoint)
         if tail.segment is not None:
             # A killed process may have written lines without syncing them. Sync them before anything depends on them.
@@ -275,7 +290,7 @@ class Journal:
             _record(line, record.seq, tail.digest)
         except WaybillError as error:
             raise ValueError(f"not a journal entry: {error}") from error
-        entry = Entry(digest_of(line), record)
+        entry = Entry(record, digest_of(line))
         state = apply(self._state, record, entry.digest)
         segment, length = tail.segment, tail.length
         if segment is None or length + len(line) > SEGMENT:

@@ -26,7 +26,7 @@ from verifier.documents.site import judge_report
 from verifier.documents.values import DocumentJudge
 from verifier.reporting.key_change import renew_key
 from verifier.reporting.status import read_status
-from verifier.site.journal.chain import segments
+from verifier.site.journal.checkpoint import segments
 from verifier.site.lock import hold_site
 
 FINDING = "first-policy-differs"

@@ -17,7 +17,7 @@ from tests.waybill import waybill
 from verifier.reporting.key_change import renew_key
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
-from verifier.site.journal.chain import segments
+from verifier.site.journal.checkpoint import segments
 from verifier.site.lock import hold_site
 
 A = Vendor(images=False, service={"hello.txt": b"hello\n"})

@@ -13,7 +13,8 @@ from manifests.words.errors import NewerError, UntrustedError
 from tests.faults.model import QuickDisk
 from tests.place import Clock
 from verifier.site.journal import chain as journal_module
-from verifier.site.journal.chain import EMPTY, Journal, read_journal, segments
+from verifier.site.journal.chain import EMPTY, Journal, read_journal
+from verifier.site.journal.checkpoint import segments
 from verifier.site.journal.events import Enrolled, Note, Torn
 
 KEY = generate_key().public

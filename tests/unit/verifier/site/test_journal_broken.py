@@ -21,7 +21,8 @@ from verifier.commands.rollback import rollback_command
 from verifier.commands.status import status_command
 from verifier.reporting.report_write import write_report
 from verifier.site.folder import open_site_to_show
-from verifier.site.journal.chain import read_intact_entries, read_journal, segments
+from verifier.site.journal.chain import read_intact_entries, read_journal
+from verifier.site.journal.checkpoint import segments
 
 FIRST = Vendor(images=False)
 SECOND = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"second\n"})
