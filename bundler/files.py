@@ -12,11 +12,28 @@ from msgspec import Meta
 
 from bundler.parts import Parts
 from manifests.documents.release import FileEntry, FilePath, FileSet
-from manifests.words.errors import HostError, MalformedError, RefusedError
+from manifests.trust.keys import open_regular
+from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError, unreadable
 
 MAX_FILES = 100_000
 
 _PATH = re.compile(next(meta.pattern or "" for meta in get_args(FilePath) if isinstance(meta, Meta)))
+
+
+def check_release_file(path: Path) -> None:
+    """Check that release.yaml can be opened, before anything else of the vendor is looked for.
+
+    Raises:
+        UsageError: It is a folder.
+        HostError: It is missing, a named pipe or a device, or may not be read.
+    """
+    if path.is_dir():
+        remedy = f"name the file in it: waybill build {quote(str(path / 'release.yaml'))}"
+        raise UsageError("a folder, expected a file", where=str(path), remedy=remedy)
+    try:
+        os.close(open_regular(path, or_pipe=True))
+    except OSError as error:
+        raise unreadable(error, str(path)) from None
 
 
 def collect_files(name: str, path: Path, parts: Parts) -> FileSet:

@@ -1,5 +1,6 @@
 """Look commands up in a table, and import each only when it is called."""
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +18,13 @@ class CommandTable(click.Group):
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **settings: Any) -> None:  # click's arguments
         super().__init__(*args, **settings)
         self.table = table
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not ctx.resilient_parsing:
+            # Somebody who typed the name alone wants to read; a script that lost its command still sees wrong usage.
+            click.echo(ctx.get_help())
+            sys.exit(2)
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, (target, _) in self.table.items() if find_spec(target.partition(".")[0])]

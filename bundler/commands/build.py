@@ -10,6 +10,7 @@ import click
 from bundler.access import Access, read_registries
 from bundler.build import BuildRequest, BuiltBundle, build
 from bundler.checks import release_key_uris
+from bundler.files import check_release_file
 from bundler.trust_documents import newest_list, own_chain
 from console.options import command, passphrase_option
 from console.output import say
@@ -68,6 +69,7 @@ def build_command(
     Files, charts and programs are hashed first; layouts, archives and registries are read once, while the bundle is
     written. Equal inputs give equal bundles.
     """
+    check_release_file(release_yaml)
     trust_yaml = trust_yaml or release_yaml.parent / "trust.yaml"
     chain = own_chain(trust_yaml.parent)
     first = chain.roots[0]

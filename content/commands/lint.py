@@ -1,6 +1,7 @@
 """The command ``waybill lint``: check handwritten files and what they name, or print their JSON Schema."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,9 @@ def lint(path: Path) -> LintResult:
     """
     if not path.exists():
         raise missing_file(str(path))
+    if path.is_dir():
+        remedy = f"name the files in it: waybill lint {shlex.quote(str(path))}/*.yaml"
+        raise UsageError("a folder, expected a file", where=str(path), remedy=remedy)
     if path.suffix == ".json":
         return _lint_json(path)
     try:

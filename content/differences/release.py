@@ -100,7 +100,7 @@ def _image_facts(image: Image, release: Release) -> dict[str, str]:
     if image.converted:
         facts["converted from"] = image.converted
     if image.sbom_reason:
-        facts["no SBOM"] = image.sbom_reason
+        facts["no SBOM:"] = image.sbom_reason
     return facts
 
 

@@ -153,7 +153,7 @@ def open_regular(path: Path, *, or_pipe: bool = False) -> int:
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode) or stat.S_ISDIR(mode) or (or_pipe and nameless)):
         os.close(descriptor)
         kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
-        remedy = "copy its content to a file and name that; a bundle may also come as a stream: waybill verify - < PIPE"
+        remedy = "copy its content to a file and name that"
         raise HostError(f"{kind}, not a file", where=str(path), remedy=remedy, finding="not-a-file")
     os.set_blocking(descriptor, True)
     return descriptor

@@ -1,5 +1,6 @@
 """verify and show, as somebody who does not trust the medium types them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,35 @@ def test_a_site_verifies_a_delta_as_it_receives_it(vendor: Vendor, tmp_path: Pat
     held.unlink()
     missing = waybill("verify", delta, *at_site)
     assert (missing.code, missing.json["missing"]) == (7, [left_out[0]])
+
+
+def test_the_name_of_the_program_alone_prints_its_help() -> None:
+    for words in ((), ("fleet",)):
+        done = waybill(*words)
+        asked = waybill(*words, "--help")
+        assert (done.code, done.out, done.err) == (2, asked.out, "")
+        assert asked.code == 0
+
+
+def test_a_file_that_is_not_there_is_named_before_anything_else(tmp_path: Path) -> None:
+    """No hint sends people to trust or keys while the first file is missing, a folder or a pipe."""
+    (tmp_path / "release.yaml").write_text("product: small\n")
+    os.mkfifo(tmp_path / "pipe")
+    for verb in ("build", "verify", "show", "lint", "sign"):
+        done = waybill(verb, "nowhere", cwd=tmp_path)
+        assert (done.code, done.err) == (6, "error: nowhere: no such file or folder\nhint: correct the path\n"), verb
+    for verb in ("build", "lint"):
+        done = waybill(verb, ".", cwd=tmp_path)
+        assert (done.code, "a folder, expected a file" in done.err) == (2, True)
+        assert f"waybill {verb} " in done.err.partition("hint:")[2]
+    for verb in ("build", "lint", "sign"):
+        done = waybill(verb, "pipe", cwd=tmp_path)
+        assert "pipe: a pipe, not a file" in done.out + done.err
+        assert "hint: copy its content to a file and name that\n" in done.out + done.err
+
+
+def test_a_pipe_in_place_of_a_bundle_is_named_with_the_way_to_give_a_stream(vendor: Vendor, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = waybill("verify", tmp_path / "pipe", "--root", tmp_path / "root.json")
+    assert done.code == 6
+    assert f"with the same options: waybill verify - < {tmp_path / 'pipe'}" in done.err

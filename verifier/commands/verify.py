@@ -53,6 +53,9 @@ def verify_command(
     if enrolment is None or any((root, fingerprint, site)):
         trust = find_trust(root, fingerprint, site)
     if trust.anchor is None and enrolment is None:
+        for file in files:
+            if file != "-" and not Path(file).exists():
+                raise missing_file(file)
         raise UsageError(
             "no trust was named",
             where="trust",
@@ -97,6 +100,9 @@ def _verify_one(file: str, trust: NamedTrust, enrolment: Path | None, head_file:
         bundle = _verify_file(file, trust.anchor, trust.site, head_file)
     except (WaybillError, FileNotFoundError) as wrong:
         error = wrong if isinstance(wrong, WaybillError) else missing_file(file)
+        if error.finding == "not-a-file":
+            stream = f"a bundle may come as a stream, with the same options: waybill verify - < {shlex.quote(file)}"
+            error = error.with_(remedy=f"{error.remedy}; {stream}")
         if error.exit_code in _NOT_JUDGED:
             text = f"verdict: not judged: {file}: {error.problem}"
             return Result(text, {"file": file, "verdict": "not judged", "findings": []}, error)
