@@ -87,12 +87,14 @@ class Sigstore:
         rekor: Which kind of log its signers use.
         stamps: Whether its trusted root names the time-stamp authority.
         signer: Which key the next signer makes up; another one gets another certificate.
+        stamp_life: How long after a stamp the certificates of the authority are valid.
     """
 
     number: int = 300
     rekor: int = 1
     stamps: bool = True
     signer: int = 10
+    stamp_life: timedelta = timedelta(days=3650)
 
     def key(self, offset: int) -> ec.EllipticCurvePrivateKey:
         return derived(self.number + offset).key
@@ -115,7 +117,7 @@ class Sigstore:
 
     @property
     def authority(self) -> Authority:
-        return Authority(key=self.key(5), root_key=self.key(6), at=AT + timedelta(seconds=3))
+        return Authority(self.key(5), self.key(6), AT + timedelta(seconds=3), self.stamp_life)
 
     def ca(self) -> x509.Certificate:
         return self._authority("root", self.ca_key, "root", self.ca_key, 1)

@@ -63,11 +63,14 @@ SHA256_ALGORITHM = sequence(oid(SHA256), tlv(0x05))
 
 @dataclass(frozen=True)
 class Authority:
-    """Attributes: key: signs stamps; root_key: vouches for it; at: the time that every stamp says."""
+    """Attributes: key: signs stamps; root_key: vouches for it; at: the time that every stamp says; life: how long after
+    that its certificates are valid.
+    """
 
     key: ec.EllipticCurvePrivateKey
     root_key: ec.EllipticCurvePrivateKey
     at: datetime
+    life: timedelta = timedelta(days=3650)
 
     def root(self) -> x509.Certificate:
         return self._certificate("stamps root", self.root_key, ca=True)
@@ -89,7 +92,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(1 if ca else 2)
             .not_valid_before(self.at - timedelta(days=365))
-            .not_valid_after(self.at + timedelta(days=3650))
+            .not_valid_after(self.at + self.life)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(**usage, **dict.fromkeys((*rest, *more), False)), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

@@ -1,6 +1,7 @@
 """A trusted root says when logs and authorities were valid: nothing made outside counts; both ends are inside."""
 
 import json
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
@@ -64,6 +65,16 @@ def test_outside_of_the_period(sigstore: Sigstore, name: str, start: str, end: s
     assert caught.value.opinion == "wrong"
     if name != "timestampAuthorities":
         assert f"nothing in {name} was valid at the time of the signature (" in caught.value.text
+
+
+# F-11.5
+def test_a_stamp_is_judged_at_its_own_time() -> None:
+    """The authority's certificates have ended since; they must have been valid when it stamped."""
+    ended = Sigstore(rekor=2, stamp_life=timedelta(minutes=1))
+    judge(ended, ended.trusted_root())
+    before = Sigstore(rekor=2, stamp_life=timedelta(seconds=-1))
+    with pytest.raises(NotBySignerError):
+        judge(before, before.trusted_root())
 
 
 def test_an_authority_that_ended_does_not_spoil_the_one_that_followed() -> None:
