@@ -14,10 +14,10 @@ from verifier.runtime.drivers.service import STOP_SECONDS, Service
 MAX_SOCKET = 107 - len(".4194304")
 # A fixed program that becomes the service's process. What varies is in a file, because supervisord cuts values of its
 # configuration at comments and expands percent signs. The program also changes the account, which need not be able to
-# reach the interpreter.
-_LAUNCH = (
+# reach the interpreter. Without root the account can only be the own one, and nothing is changed (initgroups(3)).
+LAUNCH = (
     "import json,os,sys;d=json.load(open(sys.argv[1],encoding='utf-8'));a=d.get('account');"
-    "a and (os.initgroups(a['name'],a['gid']),os.setgid(a['gid']),os.setuid(a['uid']));"
+    "a and os.geteuid()!=a['uid'] and (os.initgroups(a['name'],a['gid']),os.setgid(a['gid']),os.setuid(a['uid']));"
     "os.chdir(d['folder']);os.execve(d['argv'][0],d['argv'],d['environment'])"
 )
 
@@ -47,7 +47,7 @@ def daemon_config(site: Path, socket: Path) -> str:
 
 def program_config(service: Service) -> str:
     """Return the part of the configuration that is about one service."""
-    command = (sys.executable, "-I", "-S", "-c", _LAUNCH, str(service.launch))
+    command = (sys.executable, "-I", "-S", "-c", LAUNCH, str(service.launch))
     values: dict[str, object] = {
         "command": shlex.join(command),
         "directory": service.record.folder,

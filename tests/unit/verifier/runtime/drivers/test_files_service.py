@@ -27,7 +27,7 @@ from tests.vendor import Vendor
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.drivers.processes import ProcessIdentity, identify, is_alive, processes_of
 from verifier.runtime.drivers.supervisord import Daemon
-from verifier.runtime.drivers.supervisord_config import MAX_SOCKET, socket_path
+from verifier.runtime.drivers.supervisord_config import LAUNCH, MAX_SOCKET, socket_path
 
 STEP = InstallStep(step="app", driver="files", files=("service",), keep_running=("python3", "-B", "serve.py"))
 
@@ -414,6 +414,27 @@ def test_from_a_folder_of_unpacked_wheels(lab: Lab, tmp_path: Path, monkeypatch:
     assert wait(lambda: (found := ask(lab.port)) and found["pid"] != answer["pid"])
     turn.deactivate()
     assert ask(lab.port) is None
+
+
+def test_without_root_the_own_account_may_be_named(tmp_path: Path) -> None:
+    """Only root may set the groups of a process, even to those that it has."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv")
+    entry = pwd.getpwnam("nobody")
+    launch = {
+        "account": {"name": "nobody", "uid": entry.pw_uid, "gid": entry.pw_gid},
+        "folder": "/",
+        "argv": ["/usr/bin/id", "-u"],
+        "environment": {},
+    }
+    job = os.memfd_create("launch", flags=0)
+    os.write(job, json.dumps(launch).encode())
+    for account in (0, entry.pw_uid):
+        become = ("setpriv", f"--reuid={account}", f"--regid={account}", "--clear-groups")
+        command = (*become, "/usr/bin/python3", "-I", "-S", "-c", LAUNCH, "/dev/stdin")
+        os.lseek(job, 0, os.SEEK_SET)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=job)
+        assert (done.returncode, done.stdout) == (0, f"{entry.pw_uid}\n"), done.stderr
 
 
 def test_another_account(lab: Lab) -> None:
