@@ -32,6 +32,7 @@ class DocumentNote:
         kind: ``unread``: it was not compared; ``partly``: not all of it was; ``read``: what was compared.
         what: The document and its release in words.
         image: Whose SBOM it is; empty for another document.
+        digest: Of a document that cannot be read.
     """
 
     part: str
@@ -39,6 +40,7 @@ class DocumentNote:
     what: str
     text: str
     image: str = ""
+    digest: str = ""
 
     @property
     def line(self) -> str:
@@ -120,7 +122,7 @@ def read_release_documents(
         try:
             return parse(read(blob, limit))
         except WaybillError as error:
-            notes.append(DocumentNote(part, "unread", _what(part, release, image), error.problem, image))
+            notes.append(DocumentNote(part, "unread", _what(part, release, image), error.problem, image, blob.digest))
             return None
 
     contract = attempt("contract", release.contract, MAX_CONTRACT, parse_contract)
@@ -168,14 +170,21 @@ def _checked_schema(data: bytes) -> bytes:
     return data
 
 
+def without_common_notes(side: ReleaseDocuments, other: ReleaseDocuments) -> ReleaseDocuments:
+    """Return ``side`` without the notes on documents that neither side can read and both name by one digest."""
+    same = {(note.part, note.image, note.digest) for note in other.notes if note.kind == "unread" and note.digest}
+    return replace(side, notes=tuple(note for note in side.notes if (note.part, note.image, note.digest) not in same))
+
+
 def with_release_notes(side: ReleaseDocuments, read: ReadBlob) -> ReleaseDocuments:
     """Return ``side`` with the lines of its release notes; a long text is cut, and says so."""
     if side.release.notes is None:
         return side
+    blob, what = side.release.notes, f"release notes of {side.release.version}"
     try:
-        lines = notes_lines(read(side.release.notes, MAX_NOTES))
+        lines = notes_lines(read(blob, MAX_NOTES))
     except WaybillError as error:
-        note = DocumentNote("notes", "unread", f"release notes of {side.release.version}", error.problem)
+        note = DocumentNote("notes", "unread", what, error.problem, digest=blob.digest)
         return replace(side, notes=(*side.notes, note))
     return replace(side, release_notes=lines)
 

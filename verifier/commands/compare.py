@@ -27,7 +27,7 @@ from verifier.documents.compare import compare_files
 def compare_command(old: Path, new: Path, only: str | None) -> Result:
     """Compare OLD with NEW: two bundles, or two roots, policies, contracts or reports.
 
-    Neither file is verified.
+    Neither file is verified. What a delta leaves out is read from the other bundle, or is the same by its digest.
     """
     compared = compare_files(old, new, frozenset(only.split(",")) if only else frozenset())
     lines = ["not verified: a comparison of what the two files say"]

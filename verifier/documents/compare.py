@@ -11,7 +11,7 @@ import msgspec
 
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT, open_head
-from content.differences.bundle_documents import read_bundle_documents
+from content.differences.bundle_documents import read_bundle_documents, read_bundle_pair
 from content.differences.compare_values import PARTS, Difference
 from content.differences.documents import (
     contract_differences,
@@ -57,7 +57,7 @@ def compare_files(old: Path, new: Path, only: frozenset[str] = frozenset()) -> C
     unknown = sorted(only - set(PARTS))
     if unknown:
         raise UsageError(f"no part {unknown[0]!r}", where="--only", remedy=f"the parts are {', '.join(PARTS)}")
-    before, after = read_document(old), read_document(new)
+    before, after = _read_both(old, new)
     if type(before) is not type(after):
         raise UsageError(
             f"{old} is a {_kind(before)} and {new} is a {_kind(after)}",
@@ -91,17 +91,26 @@ def _kind(document: AnyDocument) -> str:
     return "document" if isinstance(document, dict) else type(document).__name__.lower()
 
 
+def _read_both(old: Path, new: Path) -> tuple[AnyDocument, AnyDocument]:
+    if _is_bundle(old) and _is_bundle(new):
+        return read_bundle_pair(old, new)
+    return read_document(old), read_document(new)
+
+
+def _is_bundle(path: Path) -> bool:
+    if path.is_dir():
+        open_head(path)
+    with os.fdopen(open_regular(path), "rb") as file:
+        return file.read(BLOCK) == header("oci-layout", len(OCI_LAYOUT))
+
+
 def read_document(path: Path) -> AnyDocument:
     """Read a file of a kind that its content names.
 
     Raises:
         MalformedError: Neither a bundle nor a document.
     """
-    if path.is_dir():
-        open_head(path)
-    with os.fdopen(open_regular(path), "rb") as file:
-        start = file.read(BLOCK)
-    if start == header("oci-layout", len(OCI_LAYOUT)):
+    if _is_bundle(path):
         return read_bundle_documents(path)
     data = read_capped(path, MAX_DOCUMENT)
     return _json(data, str(path)) if data[:1] == b"{" else _yaml(path)
