@@ -22,9 +22,9 @@ MAX_INDENT = 34
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Columns of the terminal that ``stream`` is; None when it is none."""
+    """Columns of the terminal that ``stream`` is; None when it is none, or knows no size, as a serial console."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else None
+        return (os.get_terminal_size(stream.fileno()).columns or None) if stream.isatty() else None
     except (OSError, ValueError):
         return None
 

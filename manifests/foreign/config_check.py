@@ -1,5 +1,6 @@
 """Check a configuration by its schema, within a bound on the work that the schema can cause."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from itertools import islice
@@ -17,6 +18,7 @@ from manifests.words.errors import MalformedError
 # Keywords that one check may apply: at the worst the size of the schema times that of the configuration.
 MAX_APPLIED = 200_000
 MAX_ERRORS = 20
+_DECIMAL = re.compile(r"Decimal\('([0-9.Ee+-]+)'\)")
 _Keyword = Callable[..., Iterator[ValidationError] | None]
 _Schema = Mapping[str, Mapping[str, Json]]
 
@@ -62,6 +64,8 @@ def config_errors(schema: Mapping[str, Json], config: Json, what: str) -> list[V
         problem = f"the schema cannot be applied: {' '.join(str(error).split())[:200]}"
         remedy = "ask the vendor for a corrected release; nothing was changed"
         raise MalformedError(problem, where=what, remedy=remedy) from None
+    for failure in errors:
+        failure.message = _DECIMAL.sub(r"\1", failure.message)
     return sorted(errors, key=lambda error: error.json_path)
 
 

@@ -1,6 +1,7 @@
 """waybill enroll"""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # click passes options by name
@@ -8,16 +9,19 @@ from typing import Any  # click passes options by name
 import click
 
 from console.options import ExistingPath, command, text_option
-from console.output import say
+from console.output import QUIET, is_set, say
 from console.result import Result
+from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
 from manifests.trust.keys import read_capped
-from manifests.words.errors import UsageError
+from manifests.words.errors import UsageError, WaybillError
 from manifests.words.fingerprint import parse_fingerprint
+from manifests.words.text import visible
 from verifier.commands.site_options import hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
 from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
 from verifier.intake.enrolment_files import proposed_drivers
+from verifier.intake.enrolment_questions import Question, questions_of
 from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
 from verifier.site.disk import Disk
@@ -87,7 +91,8 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
 
     With a bundle, site.yaml names what its release needs, with the placeholder FILL-IN for each value that only this
     site knows. A release is shown by `review` while placeholders are left, and neither approved nor installed. In the
-    first policy each change needs one approval of every role that --person names.
+    first policy each change needs one approval of every role that --person names. At a terminal each such value is
+    asked for first; an empty answer leaves the placeholder. With --json or --quiet nothing is asked.
 
     --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
     the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
@@ -124,6 +129,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
     offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
+    answers = _ask(questions_of(offer)) if _at_terminal() else {}
     target = place or Path(os.environ.get("WAYBILL_SITE") or names.name)
     say(f"making the site in {target.absolute()}")
     request = EnrollRequest(
@@ -134,9 +140,32 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         practice=given.practice,
         minimum=given.minimum,
         every=given.every or MONTHLY,
+        answers=answers,
     )
     enroll(request, Disk(), this_host())
     return _enrolled(request)
+
+
+def _at_terminal() -> bool:
+    """Whether a person can be asked; never with --json or --quiet."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not is_set(QUIET)
+
+
+def _ask(questions: tuple[Question, ...]) -> dict[str, str]:
+    """Return the answers typed at the terminal, by setting; an empty answer leaves the placeholder in site.yaml."""
+    answers: dict[str, str] = {}
+    if questions:
+        say(f"values of site.yaml that only this site knows; press Enter to leave one as {FILL_IN}")
+    for question in questions:
+        # The vendor wrote the description of a configuration value.
+        prompt = f"{question.setting} ({visible(one_line(question.what))})"
+        while text := click.prompt(prompt, default="", show_default=False, err=True):
+            try:
+                answers[question.setting] = question.write(text.strip())
+                break
+            except WaybillError as error:
+                say(f"{error.problem}; {error.remedy}")
+    return answers
 
 
 def _replace_root(place: Path | None, given: EnrollOptions) -> Result:
@@ -218,7 +247,11 @@ def _left_to_do(request: EnrollRequest) -> list[str]:
     """Return what the operator still has to do before the first install, in order."""
     path, release = request.target, request.offer.release
     placeholders = read_site_yaml(path).unfilled
-    proposed = [f"remove the # before {name.partition('.')[0]}, fill in {name}" for name in proposed_drivers(release)]
+    proposed = [
+        f"remove the # before {name.partition('.')[0]}, fill in {name}"
+        for name in proposed_drivers(release)
+        if name not in request.answers
+    ]
     filled = [f"fill in {placeholder.path.removeprefix('$.')}" for placeholder in placeholders]
     tasks = [f"{path / 'site.yaml'}: {task}" for task in (*proposed, *filled)]
     if not tasks:

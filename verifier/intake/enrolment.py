@@ -2,7 +2,8 @@
 
 import os
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.bundle.head import open_head
@@ -24,7 +25,7 @@ from verifier.intake.enrolment_files import (
     NewPerson,
     VendorOffer,
     policy_yaml,
-    read_required_config,
+    read_offered_schema,
     site_yaml,
 )
 from verifier.intake.scan import scan, scan_folder
@@ -79,7 +80,7 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffe
         chain=verified.chain,
         channel=channel or release.channel,
         release=release,
-        required_config=read_required_config(bundle, release),
+        schema=read_offered_schema(bundle, release),
     )
 
 
@@ -103,6 +104,7 @@ class EnrollRequest:
         target: The site's folder.
         minimum: The lowest release sequence to accept, from the vendor's paper.
         every: Promised interval of reports, such as ``7d`` or ``never``.
+        answers: Values of ``site.yaml`` that are known already, as they are written, by their keys.
     """
 
     offer: VendorOffer
@@ -112,6 +114,7 @@ class EnrollRequest:
     practice: bool = False
     minimum: int | None = None
     every: str = MONTHLY
+    answers: Mapping[str, str] = field(default_factory=dict)
 
 
 def enroll(request: EnrollRequest, disk: Disk, host: Host) -> None:
@@ -255,7 +258,8 @@ def _write_policy(folder: Path, request: EnrollRequest, keys: dict[str, PublicKe
     """Write site.yaml, policy.yaml and the public keys; return the compiled policy."""
     for name, key in keys.items():
         disk.write_new(folder / "people" / f"{name}.pub", key.pem.encode())
-    disk.write_new(folder / "site.yaml", site_yaml(request.names.site, request.offer, request.every).encode())
+    text = site_yaml(request.names.site, request.offer, request.every, request.answers)
+    disk.write_new(folder / "site.yaml", text.encode())
     policy = policy_yaml(request.people).encode()
     disk.write_new(folder / "policy.yaml", policy)
     return compile_policy(parse_handwritten(policy, "policy.yaml"), lambda path: read_public(folder / path))

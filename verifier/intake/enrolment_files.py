@@ -1,20 +1,22 @@
 """The files that `enroll` writes for a person to edit: ``site.yaml`` for a release, and ``policy.yaml``."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from content.bundle.bulk import open_bundle
 from content.bundle.places import find_places
 from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.policy import KINDS
 from manifests.documents.release import Release
-from manifests.foreign.config_schema import MAX_SCHEMA, read_config_schema
+from manifests.foreign.config_schema import MAX_SCHEMA, Json, read_config_schema
 from manifests.trust.root import Chain
 from manifests.words.digest import NAME, digest_of
 
 OPERATOR = "operator"
+NO_ANSWERS: Mapping[str, str] = MappingProxyType({})
 # The column in which comments begin.
 COLUMN = 51
 
@@ -25,13 +27,20 @@ class VendorOffer:
 
     Attributes:
         release: The verified release of a bundle; None where the medium has only root documents.
-        required_config: Names that the release's config schema requires.
+        schema: The config schema of the release; None without one, or where it cannot be read here.
     """
 
     chain: Chain
     channel: str
     release: Release | None = None
-    required_config: tuple[str, ...] = ()
+    schema: Mapping[str, Json] | None = None
+
+    @property
+    def required_config(self) -> tuple[str, ...]:
+        """Names that the config schema requires at its top."""
+        required = self.schema.get("required") if self.schema is not None else None
+        names = required if isinstance(required, list) else []
+        return tuple(name for name in names if isinstance(name, str) and NAME.fullmatch(name))
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,13 @@ class NewPerson:
     role: str = OPERATOR
 
 
-def read_required_config(bundle: Path, release: Release) -> tuple[str, ...]:
-    """Return what the config schema in the bundle requires at its top; nothing where it cannot be read here.
+def read_offered_schema(bundle: Path, release: Release) -> Mapping[str, Json] | None:
+    """Return the config schema in the bundle; None where it cannot be read here.
 
     `receive` judges the whole bundle; a damaged one only has no placeholders.
     """
     if release.config is None or release.config.schema.size > MAX_SCHEMA or not bundle.is_file():
-        return ()
+        return None
     descriptor = open_bundle(bundle)
     try:
         wanted = release.config.schema
@@ -56,30 +65,32 @@ def read_required_config(bundle: Path, release: Release) -> tuple[str, ...]:
             if place.blob.digest == wanted.digest:
                 data = os.pread(descriptor, wanted.size, place.offset)
                 if digest_of(data) != wanted.digest:
-                    return ()
-                required = read_config_schema(data, "config schema").get("required")
-                names = required if isinstance(required, list) else []
-                return tuple(name for name in names if isinstance(name, str) and NAME.fullmatch(name))
-        return ()
+                    return None
+                return read_config_schema(data, "config schema")
+        return None
     finally:
         os.close(descriptor)
 
 
-def site_yaml(site: str, offer: VendorOffer, every: str) -> str:
+def site_yaml(site: str, offer: VendorOffer, every: str, answers: Mapping[str, str] = NO_ANSWERS) -> str:
     """Return ``site.yaml`` with a placeholder for each value that the release needs and only this site knows.
 
     A driver with placeholders is proposed as a comment: a site that writes the driver itself has it once.
+
+    Args:
+        answers: Values that are known already, as they are written, by key such as ``registry.endpoint``.
     """
-    endpoints, config = _endpoints(offer.release), dict.fromkeys(offer.required_config, "the config schema")
+    endpoints, config = asked_endpoints(offer.release), offer.required_config
+    drivers = proposed_drivers(offer.release)
+    wanted = (*drivers, *(f"endpoints.{name}" for name in endpoints), *(f"config.{name}" for name in config))
     lines = [
         "# site.yaml: settings of this site. The operator edits this file.",
         "# An edit is a proposal that `waybill review` shows. It takes effect with a new generation.",
     ]
-    placeholders = bool(endpoints or config or proposed_drivers(offer.release))
-    if placeholders and offer.release is not None:
+    if set(wanted) - answers.keys() and offer.release is not None:
         name = f"{offer.release.product} {offer.release.version}"
         lines.append(f"# Replace each {FILL_IN}: {name} needs it. `waybill check` says what is still missing.")
-    if proposed_drivers(offer.release):
+    if set(drivers) - answers.keys():
         lines.append("# Remove the # before each driver that is proposed below.")
     lines += [
         "waybill: 1",
@@ -89,14 +100,14 @@ def site_yaml(site: str, offer: VendorOffer, every: str) -> str:
         "",
         _line("drivers:", "drivers that a release may use"),
         "  store: {}",
-        *_drivers(offer.release),
+        *_drivers(offer.release, answers),
         _line("  files: {root: srv}", "folder in the site, for versioned folders and one link"),
         "",
-        _line(f"endpoints: {_flow(endpoints)}", "probes may open no other addresses; example:"),
+        _line(f"endpoints: {_flow('endpoints', endpoints, answers)}", "probes may open no other addresses; example:"),
         _line("", '{api: "http://127.0.0.1:8080"}'),
         *(_line("", f"{name}: for {why}") for name, why in endpoints.items()),
         "",
-        _line(f"config: {_flow(config)}", "of the product; checked by the release's schema"),
+        _line(f"config: {_flow('config', config, answers)}", "of the product; checked by the release's schema"),
         "",
         _line(f"report: {{every: {every}}}", "agreed interval; support sees an overdue report"),
         "keep: {generations: 3, backups: 30d, reserve: 16MiB}",
@@ -108,8 +119,8 @@ def _line(text: str, comment: str) -> str:
     return f"{text}{' ' * max(1, COLUMN - len(text))}# {comment}"
 
 
-def _flow(names: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{name}: {FILL_IN}" for name in names) + "}"
+def _flow(part: str, names: Iterable[str], answers: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{name}: {answers.get(f'{part}.{name}', FILL_IN)}" for name in names) + "}"
 
 
 def _needs(release: Release | None, driver: str) -> bool:
@@ -126,18 +137,24 @@ def proposed_drivers(release: Release | None) -> tuple[str, ...]:
     return tuple(setting for setting, is_needed in needed.items() if is_needed)
 
 
-def _drivers(release: Release | None) -> Iterator[str]:
+def _drivers(release: Release | None, answers: Mapping[str, str]) -> Iterator[str]:
     """Yield the proposal of each driver of the release that this site has to be told something about."""
     proposed = proposed_drivers(release)
+
+    def setting(name: str) -> str:
+        """Return the driver's line; as a comment while its value is a placeholder."""
+        driver, _, key = name.partition(".")
+        return f"  {'' if name in answers else '# '}{driver}: {{{key}: {answers.get(name, FILL_IN)}}}"
+
     if "registry.endpoint" in proposed:
-        yield _line(f"  # registry: {{endpoint: {FILL_IN}}}", "host:port of the site's registry; besides, if needed:")
+        yield _line(setting("registry.endpoint"), "host:port of the site's registry; besides, if needed:")
         yield _line("", "prefix: team, plain_http: true, ca: tls/ca.pem,")
         yield _line("", 'login: {secret: "file:secrets/registry.json"}')
     if "program.user" in proposed:
-        yield _line(f"  # program: {{user: {FILL_IN}}}", "account without rights, for programs of the release")
+        yield _line(setting("program.user"), "account without rights, for programs of the release")
 
 
-def _endpoints(release: Release | None) -> dict[str, str]:
+def asked_endpoints(release: Release | None) -> dict[str, str]:
     """Return the endpoints that the probes of the release ask, each with the name of the first such probe."""
     asked: dict[str, str] = {}
     for probe in release.probes if release is not None else ():

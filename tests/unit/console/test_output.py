@@ -1,6 +1,7 @@
 """What is printed beside the result itself: the place in commands, folded messages, the bar, short digests."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from console.output import escape_json, name_place, print_error, say
 from console.progress import progress
-from console.screen import fit
+from console.screen import fit, terminal_width
 from manifests.words.errors import HostError
 from manifests.words.text import is_hidden, shorten_digests, table
 from tests.vendor import Vendor
@@ -166,3 +167,13 @@ def test_a_command_prints_hidden_characters_as_json_escapes(tmp_path: Path) -> N
     done = waybill("show", tmp_path / "no\u202e\x9bfile", "--json")
     assert "\\u202e\\u009b" in done.out
     assert done.json["error"]["where"] == str(tmp_path / "no\u202e\x9bfile")
+
+
+def test_a_terminal_that_knows_no_width_gets_lines_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, end = os.openpty()  # as a serial console: 0 rows and 0 columns
+    try:
+        with os.fdopen(end, "w") as stream:
+            assert stream.isatty()
+            assert terminal_width(stream) is None
+    finally:
+        os.close(terminal)
