@@ -14,7 +14,7 @@ from manifests.trust.revocations import RevocationCheck, Revocations, judge_revo
 from manifests.trust.root import Chain, Mark, Pin, Root, check_vendor_product, join_roots, parse_root, verify_chain
 from manifests.words.canonical import parse
 from manifests.words.digest import digest_of
-from manifests.words.errors import MalformedError, NewerError, RefusedError, UntrustedError
+from manifests.words.errors import OTHER_MEDIUM, MalformedError, NewerError, RefusedError, UntrustedError
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,11 @@ def _verify_signers(head: Head, chain: Chain) -> tuple[Statement[Predicate], Quo
     at = Mark(epoch=first.predicate.epoch, sequence=first.predicate.sequence) if first else None
     quorum = weigh(chain, "release", dict(signed.statements), at=at, not_evaluated=tuple(signed.not_evaluated))
     if isinstance(signed.wrong, UntrustedError):
-        raise signed.wrong.with_(problem=f"{signed.wrong.problem}; besides, the release is signed by {quorum.text}")
+        problem, remedy = (
+            f"{signed.wrong.problem}; besides, the release is signed by {quorum.text}",
+            signed.wrong.remedy,
+        )
+        raise signed.wrong.with_(problem=problem, remedy=OTHER_MEDIUM if remedy == UntrustedError.usual else remedy)
     if signed.wrong is not None:
         raise signed.wrong
     if not quorum.met and any(pair.sig is None and pair.keyid in signed.not_evaluated for pair in head.signatures):
@@ -189,8 +193,7 @@ def _verify_pair(pair: Signature, sig: bytes, release: bytes, chain: Chain) -> t
     key = chain.key(pair.keyid)
     if key is None:  # F-7.1
         problem = f"signature by key {pair.keyid}, which is not in root {chain.newest.version} or an earlier one"
-        remedy = "request the original medium from the vendor"
-        raise UntrustedError(problem, where=name, remedy=remedy, finding="signature-unknown")
+        raise UntrustedError(problem, where=name, remedy=OTHER_MEDIUM, finding="signature-unknown")
     if not key.known:  # F-7.2
         return None
     key.verify(sig, release, f"{name}.sig")  # F-7.3

@@ -8,13 +8,13 @@ from console.clock import utc_now
 from console.options import command
 from console.result import Result
 from fleet.commands.options import fleet_option, named_roots, open_ledger, root_option, say_trusted
-from fleet.intake.result import import_attention, import_data, import_text
+from fleet.intake.result import import_attention, import_data, import_text, with_next_step
 from fleet.intake.scan import check_enrolment
 from fleet.outgoing.enrol import EnrolledSite, enroll
 from fleet.rules.values import FIRST_POLICY
 from manifests.documents.enrolment import MAX_ENROLMENT, verify_enrolment
 from manifests.trust.keys import read_capped
-from manifests.words.errors import AttentionError
+from manifests.words.errors import AttentionError, MalformedError, UntrustedError
 from manifests.words.fingerprint import as_groups, parse_fingerprint
 from manifests.words.text import short_digest
 
@@ -35,7 +35,11 @@ def enroll_command(enrolment: Path, fingerprint: str | None, root: Path | None, 
     """
     typed = None if fingerprint is None else parse_fingerprint(fingerprint)
     check_enrolment(enrolment)
-    signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
+    try:
+        signed = verify_enrolment(read_capped(enrolment, MAX_ENROLMENT), str(enrolment))
+    except (MalformedError, UntrustedError) as error:
+        remedy = "ask the customer for the enrolment of the site again: outbox/enrolment.json"
+        raise with_next_step(error, remedy) from None
 
     with open_ledger(place, create=True) as engine:
         named = named_roots(root)

@@ -24,7 +24,17 @@ from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile
 from fleet.intake.releases import record_release
 from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
-from fleet.intake.result import FileResult, ImportResult, refused_result, unreadable_result
+from fleet.intake.result import (
+    FILE_AGAIN,
+    PICTURE_AGAIN,
+    REPORT_AGAIN,
+    SYMBOL_AGAIN,
+    FileResult,
+    ImportResult,
+    refused_result,
+    unreadable_result,
+    with_next_step,
+)
 from fleet.intake.scan import (
     MAX_MAIL,
     ScannedFile,
@@ -70,7 +80,7 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
             elif entry.kind == "small":
                 small.append(entry.path)
             elif entry.kind == "unreadable":
-                result.add(FileResult(entry.path, "unreadable", entry.why or "", "file-unreadable"))
+                result.add(FileResult(entry.path, "unreadable", entry.why or "", "file-unreadable", FILE_AGAIN))
             elif entry.kind == "special":
                 result.add(FileResult(entry.path, "skipped", entry.why or ""))
             else:
@@ -185,7 +195,7 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
                     result.add(FileResult(file.name, "skipped", "a signature of a release"))
                 else:
                     kept = replace(file, raw=file.raw[: MAX_REPORT + 1])  # of a longer mail its beginning
-                    run.refused.add(RefusedFile(kept, len(file.raw), error))
+                    run.refused.add(RefusedFile(kept, len(file.raw), with_next_step(error, REPORT_AGAIN)))
         verified.sort(key=lambda one: (one.key.enrolment_id, one.signed.report.chain.seq, one.file.name))
         write_reports(connection, run.library, verified, run.now, result)
         # A copy of the same bytes may have been refused before its key was known.
@@ -215,7 +225,7 @@ def _read_all(paths: list[str], mails: list[str], pool: SymbolPool, result: Impo
             reports.append(_report_file(carried.name, carried.content))
         else:
             # An incomplete set stays on its medium: a part of it can neither be kept nor judged later.
-            result.add(refused_result(carried.name, "unreadable", carried.content))
+            result.add(refused_result(carried.name, "unreadable", with_next_step(carried.content, SYMBOL_AGAIN)))
     yield reports
 
 
@@ -258,14 +268,14 @@ def _read_picture(raw: bytes, path: str, pool: SymbolPool, result: ImportResult)
         errors = list(pool.add(read_symbols(raw, path), path))
     except WaybillError as error:
         errors = [error]
-    _add_unreadable(errors, path, result)
+    _add_unreadable(errors, path, result, PICTURE_AGAIN)
     if not errors and len(pool.symbols) + pool.left_out == before:
         result.add(FileResult(path, "skipped", "a picture without a symbol of ours"))
 
 
-def _add_unreadable(errors: Iterable[WaybillError], path: str, result: ImportResult) -> None:
+def _add_unreadable(errors: Iterable[WaybillError], path: str, result: ImportResult, step: str) -> None:
     for error in errors:
-        result.add(refused_result(path, "unreadable", error))
+        result.add(refused_result(path, "unreadable", with_next_step(error, step)))
 
 
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
@@ -291,7 +301,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
         elif claim == "compound":
             result.add(_compound_result(path))
         elif claim == "scanned":
-            _add_unreadable(pool.add(scanned_texts(raw), path), path, result)
+            _add_unreadable(pool.add(scanned_texts(raw), path), path, result, SYMBOL_AGAIN)
         elif claim == "enrolment":
             hint = f"waybill fleet enroll {shlex.quote(path)} --fingerprint 'WORDS FROM THE CUSTOMER'"
             result.add(FileResult(path, "skipped", "an enrolment", "enrolment-found", hint))
@@ -326,4 +336,4 @@ def _read_large(
         result.add(unreadable_result(entry.path, error))
         return
     too_long = MalformedError(f"it has {size} bytes; a report has at most {MAX_REPORT}", finding="report-too-long")
-    refused.add(RefusedFile(file, size, too_long))
+    refused.add(RefusedFile(file, size, with_next_step(too_long, REPORT_AGAIN)))

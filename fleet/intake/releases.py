@@ -12,7 +12,7 @@ from content.bundle.head import open_head
 from content.bundle.places import find_places
 from content.trust.head import VerifiedHead, verify_head
 from fleet.intake.quarantine import RefusedFile, large_file, settle_quarantine
-from fleet.intake.result import FileResult, unreadable_result
+from fleet.intake.result import BUNDLE_AGAIN, FileResult, unreadable_result, with_next_step
 from fleet.intake.scan import digest_of_file, read_start
 from fleet.ledger.tables import components, contracts, quarantine, releases, roots
 from manifests.documents.contract import MAX_CONTRACT, parse_contract
@@ -38,7 +38,7 @@ def record_release(engine: Engine, path: str, now: datetime) -> FileResult | Ref
     except OSError as error:
         return unreadable_result(path, error)
     except WaybillError as error:
-        refused = error
+        refused = with_next_step(error, BUNDLE_AGAIN)
     try:
         return RefusedFile(large_file(path, read_start(path, MAX_REPORT)), size, refused)
     except OSError as error:

@@ -222,7 +222,9 @@ def identify(
         remedy = "ask the customer for the site's enrolment, then: waybill fleet enroll ENROLMENT"
         raise UntrustedError(problem, where=file.name, remedy=remedy, finding="site-unknown")
     if key is None or check is None:
-        raise MalformedError("it is not a report in our form", where=file.name, finding="report-malformed")
+        whole = file.raw.rstrip().endswith(b"}")
+        problem = "it is not a report in our form" if whole else "the report is cut off, or its end was changed"
+        raise MalformedError(problem, where=file.name, finding="report-malformed")
     if isinstance(check, WaybillError):
         raise check
     _check_identity(file, key, check)

@@ -7,7 +7,15 @@ import msgspec
 
 from fleet.intake.telephone import TelephoneClaim
 from fleet.rules.values import ReportFinding
-from manifests.words.errors import AttentionError, WaybillError
+from manifests.words.errors import (
+    OTHER_MEDIUM,
+    REPLACE_MEDIUM,
+    AttentionError,
+    DamagedError,
+    MalformedError,
+    UntrustedError,
+    WaybillError,
+)
 from manifests.words.units import show_count
 
 # Rows of each status that a result lists; the rest is counted.
@@ -19,6 +27,14 @@ UNKNOWN = "release-unknown"
 SHOWN_SITES = 200
 SHOWN_FINDINGS = 20
 SHOWN_NUMBERS = 12
+
+# What to do next, by the kind of file. A reader of a document does not know how it came here.
+REPORT_AGAIN = "ask the site for the report again, as a file: waybill report --new --out DIR"
+PICTURE_AGAIN = "take the picture again, from nearer and in better light; or ask the site for: waybill report --text"
+SYMBOL_AGAIN = "scan the symbol again; or ask the site for: waybill report --text"
+BUNDLE_AGAIN = "import a fresh copy of the bundle from where it was built; `waybill verify` there checks a copy"
+FILE_AGAIN = "try another drive or reader; if it stays unreadable, ask the sender for the file again"
+_GENERAL = ("", MalformedError.usual, UntrustedError.usual, DamagedError.usual, OTHER_MEDIUM, REPLACE_MEDIUM)
 
 FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "skipped"]
 # How each status is counted in the last line.
@@ -49,8 +65,13 @@ def refused_result(name: str, status: FileStatus, error: WaybillError) -> FileRe
     return FileResult(name, status, error.problem, error.finding, error.remedy or None)
 
 
+def with_next_step(error: WaybillError, step: str) -> WaybillError:
+    """Return the error with ``step`` as its remedy where its own is a general one."""
+    return error.with_(remedy=step) if error.remedy in _GENERAL else error
+
+
 def unreadable_result(path: str, error: OSError) -> FileResult:
-    return FileResult(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable")
+    return FileResult(path, "unreadable", (error.strerror or str(error)).lower(), "file-unreadable", FILE_AGAIN)
 
 
 @dataclass

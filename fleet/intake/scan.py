@@ -37,7 +37,8 @@ PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 # Microsoft's compound files: mails of Outlook (.msg), and much else. A mail names its parts like this.
 _COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OUTLOOK_MAIL = "__substg1.0_".encode("utf-16-le")
-_ARMOUR = re.compile(rb"BEGIN.{1,6}WAYBILL.{1,6}REPORT", re.DOTALL)
+# One of its two lines is enough: a text that was cut off is ours too.
+_ARMOUR = re.compile(rb"(?:BEGIN|END).{1,6}WAYBILL.{1,6}REPORT", re.DOTALL)
 
 
 def _encoded(text: bytes) -> tuple[bytes, ...]:

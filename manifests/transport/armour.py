@@ -14,6 +14,7 @@ from manifests.trust.envelope import bundle_payload
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError
+from manifests.words.units import show_count
 
 BEGIN = "-----BEGIN WAYBILL REPORT-----"
 END = "-----END WAYBILL REPORT-----"
@@ -155,9 +156,11 @@ def _open_lines(block: Block, what: str) -> bytes:
     if len(block.lines) > _MOST:
         raise _wrong(f"more than {_MOST} lines after line {block.first}", what)
     at = next((i for i, (_, line) in enumerate(block.lines) if line.startswith("Checks:")), len(block.lines))
+    if not block.ended and at >= len(block.lines) - 1:
+        raise _cut("in its header", what)
     header = _read_header(block, at, what)
     digest, count = "sha256:" + header["Digest"], int(header["Lines"])
-    packed = _read_body(block.lines[at + 1 :], digest, count, what)
+    packed = _read_body(block.lines[at + 1 :], digest, count, what, ended=block.ended)
     if not block.ended:
         raise _wrong(f"the END line of the text that begins in line {block.first} is missing", what)
     raw = unpack_report(packed, what)
@@ -193,8 +196,12 @@ def _read_header(block: Block, at: int, what: str) -> dict[str, str]:
     return fields
 
 
-def _read_body(lines: tuple[tuple[int, str], ...], digest: str, count: int, what: str) -> bytes:
-    """Join the numbered lines; raise MalformedError that names lines which are changed, missing or out of order."""
+def _read_body(lines: tuple[tuple[int, str], ...], digest: str, count: int, what: str, *, ended: bool) -> bytes:
+    """Join the numbered lines; raise MalformedError that names lines which are changed, missing or out of order.
+
+    Args:
+        ended: False for a text without its END line; if only its end is missing, it was cut off.
+    """
     wrong: list[str] = []
     pieces: dict[int, bytes] = {}
     for at, line in lines:
@@ -210,9 +217,12 @@ def _read_body(lines: tuple[tuple[int, str], ...], digest: str, count: int, what
             pieces[number] = base64.b64decode(match[2], validate=True)
         except (Base64Error, ValueError):
             wrong.append(str(at))
+    missing = [number for number in range(1, count + 1) if number not in pieces]
+    # The last line of a text that was cut off is mostly a part of a line.
+    if not ended and missing and missing[0] == len(pieces) + 1 and wrong in ([], [str(lines[-1][0])]):
+        raise _cut(f"after {show_count(len(pieces), 'whole line')} of {count}", what)
     if wrong:
         raise _damaged(wrong, what)
-    missing = [number for number in range(1, count + 1) if number not in pieces]
     if missing or len(pieces) != count:
         shown = ", ".join(f"{one:04}" for one in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
@@ -229,6 +239,11 @@ def _damaged(lines: list[str], what: str) -> MalformedError:
     more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
     word = "line" if len(lines) == 1 else "lines"
     return _wrong(f"{word} {', '.join(lines[:_NAMED])}{more} of the text changed in transport", what, "armour-line")
+
+
+def _cut(place: str, what: str) -> MalformedError:
+    remedy = "copy the text again as far as its END line, or ask for the report as a file"
+    return MalformedError(f"the text is cut off {place}", where=what, remedy=remedy, finding="armour-cut")
 
 
 def _wrong(problem: str, what: str, finding: str = "armour-broken") -> MalformedError:

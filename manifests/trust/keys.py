@@ -19,7 +19,7 @@ from msgspec import Meta
 
 from manifests.words.canonical import Document
 from manifests.words.digest import Word
-from manifests.words.errors import OTHER_MEDIUM, HostError, MalformedError, UntrustedError, unreadable
+from manifests.words.errors import HostError, MalformedError, UntrustedError, unreadable
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -87,7 +87,7 @@ class PublicKey(Document, frozen=True, kw_only=True):
     def verify(self, signature: bytes, message: bytes, what: str) -> None:
         """Raise UntrustedError unless ``signature`` is strict, low-s DER ECDSA by this key over ``message``."""
         problem = "signature does not match its key and file"
-        wrong = UntrustedError(problem, where=what, remedy=OTHER_MEDIUM, finding="signature-wrong")
+        wrong = UntrustedError(problem, where=what, finding="signature-wrong")
         try:
             r, s = decode_dss_signature(signature)
         except ValueError:

@@ -93,6 +93,16 @@ def test_a_root_that_a_person_names(tmp_path: Path, site: Reporter) -> None:
     assert "taken from this enrolment" not in out.stdout
 
 
+def test_a_damaged_enrolment_is_asked_for_again_from_the_customer(tmp_path: Path) -> None:
+    path = tmp_path / "east.enrolment.json"
+    raw = Reporter().enrolment
+    for at in (0, len(raw) // 2, len(raw) - 20):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        done = CliRunner().invoke(fleet_group, ["enroll", str(path), "--fleet", str(tmp_path / "fleet")])
+        assert done.exit_code in (3, 4)
+        assert "hint: ask the customer for the enrolment of the site again: outbox/enrolment.json" in done.output
+
+
 def trust_folder(tmp_path: Path, *files: bytes) -> Path:
     folder = tmp_path / "trust"
     folder.mkdir(exist_ok=True)

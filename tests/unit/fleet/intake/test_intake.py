@@ -20,6 +20,8 @@ from manifests.documents import release as rel
 from manifests.documents import report as r
 from manifests.documents import signed_report
 from manifests.documents.enrolment import verify_enrolment
+from manifests.transport.armour import armour_report
+from manifests.transport.symbols import cut_report
 from manifests.trust.envelope import statement
 from manifests.trust.envelope_writer import sign_statement
 from manifests.trust.private_keys import generate_key
@@ -289,6 +291,36 @@ def test_what_is_refused_keeps_its_bytes_and_its_reason(engine: Engine, site: Re
     assert row(engine).seq == 1
     assert bring(engine, medium, *bad.values()).counts == {"quarantined": len(bad)}
     assert len(quarantined(engine)) == len(bad)
+
+
+def test_every_kind_of_damaged_file_has_its_own_next_step(engine: Engine, site: Reporter, medium: Path) -> None:
+    """Not the vendor's medium for a report, and not the site for a bundle."""
+    good, bundle = site.clone().report(), ONE.bundle()
+    symbols = "\n".join(cut_report(good)).encode()
+    kinds = {
+        "waybill report --new --out DIR": (
+            good.replace(b'"payload":"eyJ', b'"payload":"eyK', 1),
+            good.replace(b'"dsseEnvelope":', b'"dsseEnvelope": '),
+            good[:-40],
+            good + b" " * r.MAX_REPORT,
+        ),
+        "from where it was built": (bundle[:600] + b"\1" + bundle[601:], bundle[:1650] + b"~" + bundle[1651:]),
+        "take the picture again": (b"\x89PNG\r\n\x1a\n" + b"junk" * 20,),
+        "scan the symbol again": (symbols[:-1] + b"$", symbols[:40]),
+        "as far as its END line": (armour_report(good).encode()[:-400],),
+        "copy the text again": (armour_report(good).partition("\n")[2].encode(),),
+    }
+    for step, files in kinds.items():
+        for data in files:
+            (result,) = bring(engine, medium, data).files
+            assert result.status in ("quarantined", "unreadable")
+            assert step in (result.hint or ""), result
+
+
+def test_a_report_that_is_cut_off_is_called_so(engine: Engine, site: Reporter, medium: Path) -> None:
+    good = site.clone().report()
+    (result,) = bring(engine, medium, good[:-40]).files
+    assert "the report is cut off" in result.text
 
 
 def test_a_key_speaks_for_its_own_site_only(engine: Engine, site: Reporter, medium: Path) -> None:

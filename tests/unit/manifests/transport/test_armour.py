@@ -121,6 +121,23 @@ def test_an_unfinished_text() -> None:
     assert open_armour(begun_twice[1], "mail.txt") == RAW
 
 
+def test_a_text_that_was_cut_off_is_not_called_changed() -> None:
+    """Wherever it ends: the person copies it again instead of looking for a wrong letter."""
+    body = TEXT.index("0001 ")
+    for end in range(len(BEGIN), TEXT.index("\n" + LINES[-2]) + 5):
+        error = refused(TEXT[:end])
+        assert error.finding == "armour-cut", TEXT[:end]
+        place = "in its header" if end <= body else "after "
+        assert f"the text is cut off {place}" in error.problem
+        assert "as far as its END line" in error.remedy
+
+
+def test_a_text_that_was_cut_off_and_changed_names_the_changed_line() -> None:
+    body = TEXT.index("0001 ")
+    changed = TEXT[: body + 8] + ("A" if TEXT[body + 8] != "A" else "B") + TEXT[body + 9 : body + 200]
+    assert refused(changed).finding == "armour-line"
+
+
 def test_a_header_about_another_report() -> None:
     """The header is for people, so it must not tell them anything else than the report does."""
     from manifests.transport.checked_text import check_letters
