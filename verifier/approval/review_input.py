@@ -24,7 +24,7 @@ from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
 from verifier.change.consequences import findings_of_change, rollbacks_left
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
-from verifier.change.forecast import forecast
+from verifier.change.forecast import Forecast, forecast
 from verifier.change.route import Route
 from verifier.change.site_check import CheckPrograms, check_site
 from verifier.change.space import SpaceNeed, space_needs
@@ -198,14 +198,22 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=space_needs(site, hops, steps_of_hops),
-        findings=(
-            *findings_of_change(site, hops, outlook),
-            *(finding for hop in hops for finding in _weak_signers(hop)),
-            *(finding for hop in hops for finding in _left_before(site, hop)),
-            *(finding for hop in hops for finding in hop.findings),
-        ),
+        findings=tuple(_findings(site, hops, outlook)),
         unread=lost,
     )
+
+
+def _findings(site: Site, hops: tuple[Change, ...], outlook: Forecast) -> Iterator[Finding]:
+    """Yield what the approvers must weigh. What is not known about a rollback comes before what is."""
+    stated = [finding for hop in hops for finding in hop.findings]
+    back = hops[-1].action == "rollback"
+    yield from stated if back else ()
+    yield from findings_of_change(site, hops, outlook)
+    for hop in hops:
+        yield from _weak_signers(hop)
+    for hop in hops:
+        yield from _left_before(site, hop)
+    yield from () if back else stated
 
 
 def _with_settings(site: Site, running: Generation, documents: ReleaseDocuments) -> ReleaseDocuments:

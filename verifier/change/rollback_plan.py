@@ -2,7 +2,7 @@
 
 from manifests.documents.plan import Plan
 from manifests.documents.policy import ChangeRule
-from manifests.words.errors import RefusedError, WaybillError
+from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.version import in_any, parse_version
 from verifier.change.below_floor import find_authorisation
 from verifier.change.data_return import plan_data_return, read_contract, read_rollback
@@ -11,7 +11,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
-from verifier.site.releases import release_of
+from verifier.site.releases import bundle_again, release_of
 from verifier.site.unread import attempt
 from verifier.trust.findings import Finding
 
@@ -68,7 +68,7 @@ def rollback_change(site: Site, number: int) -> Change:
         contract=attempt(lambda: read_contract(site, installed.release), []),
         rollback=rollback,
         findings=(
-            *(_unknown_document(running.version, error) for error in unread),
+            *(_unknown_document(running, target, error, asked=not free) for error in unread),
             *(Finding("generation-damaged", "warning", unknown_steps(running.number, error)) for error in damaged),
         ),
         authorised=authorised,
@@ -80,10 +80,18 @@ def unknown_steps(number: int, error: WaybillError) -> str:
     return f"generation {number} cannot be read ({error}); what only its steps started is not stopped"
 
 
-def _unknown_document(version: str, error: WaybillError) -> Finding:
-    """Return the warning about a rollback document that cannot be read, of a release that changed no data here."""
-    text = f"{error}; which versions {version} lets this site go back to, and what that loses, is not known"
-    return Finding("rollback-document", "warning", text)
+def _unknown_document(running: Generation, target: Generation, error: WaybillError, *, asked: bool) -> Finding:
+    """Return the warning about a rollback document that cannot be read, of a release that changed no data here.
+
+    Args:
+        asked: Whether that document would have to allow the rollback.
+    """
+    unknown = "what a rollback loses is not known"
+    if asked:
+        allows = f"whether release {running.version} allows a rollback to {target.version}"
+        unknown = f"{allows} is not known, nor what a rollback loses"
+    first = f"; before you agree, {bundle_again(running)}" if isinstance(error, DamagedError) else ""
+    return Finding("rollback-document", "warning", f"{unknown}: {error}{first}")
 
 
 def _not_back_to(running: str, target: str, back_to: tuple[str, ...], item: str) -> RefusedError:

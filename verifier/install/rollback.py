@@ -98,6 +98,9 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
         )
     change = rollback_change(site, target)
     steps = driver_steps(site, change.installed, runtime.load)
+    warnings = tuple(f"{finding.level}: {finding.text}" for finding in change.findings)
+    for warning in () if request.dry_run else warnings:
+        runtime.notify(warning)
     if request.signer is not None:  # 2
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
@@ -107,7 +110,7 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
         raise damage
     lines = (f"{name_blobs(change.release, lost)}; {change.release.version} runs without them",) if lost else ()
     if request.dry_run:
-        return InstallResult(site.state.installs.running, lines=lines)
+        return InstallResult(site.state.installs.running, lines=(*warnings, *lines))
     for line in lines:
         runtime.notify(line)
     site.make_room()  # 4

@@ -120,7 +120,7 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
     return (*blobs, *release.advisories, *release.authorisations)
 
 
-def bundle_again(release: Release) -> str:
+def bundle_again(release: Release | Generation) -> str:
     """Return the hint for damage of blobs, which only the bundle of the release mends."""
     return f"receive the bundle of {release.product} {release.version} again: waybill receive BUNDLE --keep"
 
