@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.documents import release as r
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError
@@ -133,10 +134,13 @@ class FakePrograms(Programs):
                 data = database(site.path).read_bytes()
                 disk.make_folder(folder, 0o700)
                 disk.write(folder / backup.name, data, 0o600)
-                return BackupRecord(backup.name, digest_of(data), len(data))
+                return BackupRecord(backup.name, digest_of(data), len(data), proof=_proof(backup, data))
             case TryRestore(backup, made):
                 self._begin("try", backup.name)
-                assert digest_of((folder / backup.name).read_bytes()) == made.digest
+                data = (folder / backup.name).read_bytes()
+                # What was stated is known after a crash too, from the journal.
+                assert (digest_of(data), _proof(backup, data)) == (made.digest, made.proof)
+                return made if made.proof else None
             case Apply(one):
                 self._change(site, "migrate", one.name, int(one.do[-1]))
             case Undo(one):
@@ -163,6 +167,10 @@ class FakePrograms(Programs):
         site.disk.write(path, b"half of %d\n" % to + rest)
         self._begin(act, name)
         site.disk.write(path, b"schema %d\n" % to + rest)
+
+
+def _proof(backup: Backup, data: bytes) -> BackupProof | None:
+    return BackupProof(rows=data.count(b"\n")) if backup.proves else None
 
 
 def database(site: Path) -> Path:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from manifests.documents import release as r
 from manifests.words.errors import UntrustedError
 from tests.faults.crash import INVARIANTS, KEPT, Recording, Seen, check, recording, states
 from tests.faults.model import SYNCS, Model, Op, PluggedDisk, PulledPlugError, QuickDisk, RecordingDisk
-from tests.migrating import OLD, FakePrograms, migrating, step
+from tests.migrating import BACKUP, OLD, FakePrograms, migrating, step
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.reporting.report_write import write_report
@@ -117,7 +118,8 @@ def prepare_back(place: Place, folder: Path) -> None:
 
 
 LAST = migrating("1.0.0", 1)
-NEXT = migrating("1.1.0", 2, step("two", 2), step("three", 3))
+PROVEN = (msgspec.structs.replace(BACKUP, proves="rows"),)
+NEXT = migrating("1.1.0", 2, step("two", 2), step("three", 3), backups=PROVEN)
 DATA = tuple({"app/db": data} for data in (OLD, OLD.replace(b"1", b"3", 1)))
 
 

@@ -3,11 +3,17 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from manifests.documents.backup_proof import BackupProof
 from manifests.words.errors import DamagedError, HostError, InconsistentError, RefusedError, RolledBackError, TrialError
 from tests.faults.model import QuickDisk
-from tests.migrating import OLD, FakePrograms, Migrating, database, migrating, put_database, step
+from tests.migrating import BACKUP, OLD, FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
+from verifier.approval.items import approvable_of
+from verifier.approval.review import make_review
+from verifier.approval.review_input import read_review_input
+from verifier.runtime.drivers.driver import load_driver
 from verifier.site.journal.events import AskedAgain, Intent, Outcome
 from verifier.site.journal.installs import State
 
@@ -282,6 +288,19 @@ def test_a_backup_that_was_changed_is_found_before_anything_is_touched(place: Pl
         place.rollback(person="ops-1")
     assert data(place) == TWO
     saved.write_bytes(good)
+    assert place.rollback(person="ops-1").error is None
+    assert data(place) == OLD
+
+
+def test_what_a_trial_restore_proved_is_in_the_journal_and_beside_the_restore(place: Place) -> None:
+    only = migrating("1.1.0", 2, step("two", 2, undo=None), backups=(replace(BACKUP, proves="rows"),))
+    assert upgrade(place, only)[0] is None
+    events = [entry.record.event for entry in place.open().entries]
+    stated = {one.act: one.proof for one in events if isinstance(one, Outcome) and one.proof}
+    assert stated == {"backup": BackupProof(rows=2), "try": BackupProof(rows=2)}
+    asked = approvable_of(place.open(), ("b-1",))
+    work = make_review(read_review_input(place.open(), asked, load_driver)).work
+    assert "restore database from its backup (2 rows): admin load" in work
     assert place.rollback(person="ops-1").error is None
     assert data(place) == OLD
 
