@@ -14,19 +14,19 @@ from console.result import Result
 from content.commands.lint_images import LintFinding, image_findings
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
-from manifests.authored.authorisation_yaml import AuthorisationFile, compile_authorisation
-from manifests.authored.contract_yaml import ContractFile, compile_contract
+from manifests.authored.authorisation_yaml import AuthorisationFile, authorisation_problems
+from manifests.authored.contract_yaml import ContractFile, compile_contract, contract_problems
 from manifests.authored.handwritten import Handwritten, read_handwritten, shape_problems
-from manifests.authored.policy_yaml import PolicyFile, compile_policy
+from manifests.authored.policy_yaml import PolicyFile, policy_problems
 from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
 from manifests.authored.release_yaml_checks import data_warnings, proof_warnings, reference_problems, release_problems
-from manifests.authored.rollback_yaml import RollbackFile, compile_rollback
+from manifests.authored.rollback_yaml import RollbackFile, compile_rollback, rollback_problems
 from manifests.authored.site_yaml import SiteFile, site_problems, without_placeholders
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
-from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_notes, check_openvex
-from manifests.foreign.config_schema import MAX_SCHEMA, check_config_schema
+from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_openvex, notes_problems
+from manifests.foreign.config_schema import MAX_SCHEMA, schema_problems
 from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
@@ -118,14 +118,22 @@ def lint(path: Path) -> LintResult:
             file = read_handwritten(path)
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind="unknown", problems=(error,))
-    # Of site.yaml the placeholders are taken out first.
-    shape: tuple[LintFinding, ...] = shape_problems(file, SHAPES[kind]) if kind != "site" else ()
-    findings = shape or tuple(_collected(_CHECKS[kind], file, path.parent))
+    findings = _document_findings(kind, file, path.parent)
     problems = tuple(one for one in findings if isinstance(one, WaybillError))
     warnings = [one for one in findings if not isinstance(one, WaybillError)]
     if kind == "release" and not problems:
         warnings += _weak_signers(file.to(ReleaseFile), path.parent)
     return LintResult(path=path, kind=kind, problems=problems, warnings=() if problems else tuple(warnings))
+
+
+def _document_findings(kind: str, file: Handwritten, folder: Path) -> tuple[LintFinding, ...]:
+    """Return every fault in the shape of a document; if there is none, what is wrong in what it says."""
+    unfilled: tuple[WaybillError, ...] = ()
+    if kind == "site":
+        file, placeholders = without_placeholders(file)
+        unfilled = tuple(placeholder.error for placeholder in placeholders)
+    findings: tuple[LintFinding, ...] = shape_problems(file, SHAPES[kind])
+    return (*unfilled, *(findings or tuple(_collected(_CHECKS[kind], file, folder))))
 
 
 def kind_of(file: Handwritten) -> str:
@@ -153,15 +161,26 @@ def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
     yield from _named_files(file, release, folder)
     if not all((folder / text).exists() for text in (release.contract, release.rollback)):
         return  # reported by _named_files
-    try:
+    wrong = [
+        finding
+        for kind in ("contract", "rollback")
+        for finding in _named_document(kind, folder / getattr(release, kind))
+    ]
+    yield from wrong
+    if not wrong:
         contract = compile_contract(read_handwritten(folder / release.contract))
         rollback = compile_rollback(read_handwritten(folder / release.rollback))
-    except (MalformedError, HostError) as error:
-        yield error
-    else:
         yield from reference_problems(file, release, contract, rollback)
         yield from data_warnings(release, rollback)
         yield from proof_warnings(release, rollback)
+
+
+def _named_document(kind: str, path: Path) -> tuple[LintFinding, ...]:
+    """Return what is wrong in the contract or rollback document that ``release.yaml`` names."""
+    try:
+        return _document_findings(kind, read_handwritten(path), path.parent)
+    except (MalformedError, HostError) as error:
+        return (error,)
 
 
 def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
@@ -172,20 +191,21 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
             yield MalformedError(f"there is no {text}", where=file.at(path), remedy=ADD_FILE)
 
     def document(text: str, path: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
+        """Check a document; what ``check`` returns are more problems, where it returns problems."""
         if not (folder / text).exists():
             yield from present(text, path)
             return
         try:
-            check(read_capped(folder / text, cap), str(folder / text))
+            yield from _problems(check(read_capped(folder / text, cap), str(folder / text)))
         except (MalformedError, HostError) as error:
             yield error
 
     yield from present(release.contract, "$.contract")
     yield from present(release.rollback, "$.rollback")
     if release.notes is not None:
-        yield from document(release.notes, "$.notes", MAX_NOTES, check_notes)
+        yield from document(release.notes, "$.notes", MAX_NOTES, _notes)
     if release.config is not None:
-        yield from document(release.config.schema, "$.config.schema", MAX_SCHEMA, check_config_schema)
+        yield from document(release.config.schema, "$.config.schema", MAX_SCHEMA, schema_problems)
     for i, text in enumerate(release.advisories):
         yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, check_openvex)
     for i, text in enumerate(release.authorisations):
@@ -208,6 +228,16 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     for i, program in enumerate(release.programs):
         for platform, text in program.files.items():
             yield from present(text, f"$.programs[{i}].files.{platform}")
+
+
+def _problems(checked: object) -> tuple[WaybillError, ...]:
+    """Return the problems in what a check returned; none in a document that it read."""
+    several = checked if isinstance(checked, list | tuple) else ()
+    return tuple(problem for problem in several if isinstance(problem, WaybillError))
+
+
+def _notes(data: bytes, name: str) -> object:
+    return list(notes_problems(data, name))
 
 
 def _sbom(data: bytes, name: str) -> object:
@@ -257,17 +287,6 @@ def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
             yield error
 
 
-def _site(file: Handwritten) -> Iterator[WaybillError]:
-    filled, unfilled = without_placeholders(file)
-    yield from (placeholder.error for placeholder in unfilled)
-    yield from site_problems(filled, filled.to(SiteFile))
-
-
-def _compiled(_: object) -> Iterator[WaybillError]:
-    """A document that compiles has no problems; one that does not has raised its first."""
-    return iter(())
-
-
 # In this order: an authorisation has a key `product` too, and release.yaml a key `contract`.
 _MARKS = (
     ("authorisation", "authorisation"),
@@ -282,12 +301,12 @@ _MARKS = (
 _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
     "release": _release,
     "trust": _trust,
-    "site": lambda file, _: _site(file),
-    "policy": lambda file, folder: _compiled(compile_policy(file, lambda name: read_public(folder / name))),
-    "contract": lambda file, _: _compiled(compile_contract(file)),
-    "rollback": lambda file, _: _compiled(compile_rollback(file)),
+    "site": lambda file, _: site_problems(file, file.to(SiteFile)),
+    "policy": lambda file, folder: iter(policy_problems(file, lambda name: read_public(folder / name))),
+    "contract": lambda file, _: iter(contract_problems(file)),
+    "rollback": lambda file, _: iter(rollback_problems(file)),
     "registries": _registries,
-    "authorisation": lambda file, folder: _compiled(compile_authorisation(file, bundle_reader(folder))),
+    "authorisation": lambda file, folder: iter(authorisation_problems(file, bundle_reader(folder))),
 }
 
 
@@ -304,11 +323,10 @@ def _lint_json(path: Path) -> LintResult:
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data or (b'"@context"' in data and b"spdx" in data):
             kind, check = "sbom", _sbom
         else:
-            kind, check = "config schema", check_config_schema
-        check(data, str(path))
+            kind, check = "config schema", schema_problems
+        return LintResult(path=path, kind=kind, problems=_problems(check(data, str(path))))
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind=kind, problems=(error,))
-    return LintResult(path=path, kind=kind, problems=())
 
 
 def shape_schema(kind: str) -> dict[str, object]:

@@ -1,11 +1,11 @@
 """Compile ``authorisation.yaml`` to an authorisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.handwritten import Handwritten, compiled
+from manifests.authored.handwritten import Faults, Handwritten, compiled
 from manifests.documents.authorisation import (
     MAX_SITES,
     Advisories,
@@ -18,6 +18,7 @@ from manifests.documents.authorisation import (
 from manifests.trust.root import Mark
 from manifests.words.canonical import Document
 from manifests.words.digest import Digest, Name, Positive, SiteId, Time, Version
+from manifests.words.errors import WaybillError
 
 
 class PlaceFile(Document, frozen=True, kw_only=True):
@@ -56,18 +57,37 @@ Look = Callable[[str], tuple[str, Reached]]
 
 def compile_authorisation(file: Handwritten, look: Look) -> Authorisation:
     """Check ``authorisation.yaml``. Raises MalformedError with ``file:line`` for the first rule that does not hold."""
+    faults = Faults()
+    made = _compile(file, look, faults)
+    faults.require_none()
+    if made is None:
+        raise AssertionError("nothing is wrong, and nothing was compiled")
+    return made
+
+
+def authorisation_problems(file: Handwritten, look: Look) -> Sequence[WaybillError]:
+    """Return everything that is wrong in ``authorisation.yaml``."""
+    faults = Faults()
+    _compile(file, look, faults)
+    return faults.problems
+
+
+def _compile(file: Handwritten, look: Look, faults: Faults) -> Authorisation | None:
     source = file.to(AuthorisationFile)
-    left = _release(file, source, "leaves", look)
+    left = faults.attempt(lambda: _release(file, source, "leaves", look))
+    goes_to = faults.attempt(lambda: _release(file, source, "goes_to", look))
+    if left is None or goes_to is None:
+        return None
     made = compiled(
         Authorisation,
         source,
         number=source.authorisation,
         sites=tuple(sorted(source.sites)),
         leaves=Left(channel=left.channel, mark=left.mark),
-        goes_to=_release(file, source, "goes_to", look),
+        goes_to=goes_to,
         reopens=tuple(sorted(source.reopens)),
     )
-    check_authorisation(made, file.name)
+    faults.attempt(lambda: check_authorisation(made, file.name))
     return made
 
 

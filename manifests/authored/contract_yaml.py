@@ -1,10 +1,12 @@
 """Compile ``contract.yaml`` to a telemetry contract."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from manifests.authored.handwritten import Handwritten, compiled
+from manifests.authored.handwritten import Faults, Handwritten, compiled
 from manifests.documents.contract import (
     CORE_FIELDS,
     OPTIONAL_CORE_FIELDS,
@@ -21,6 +23,7 @@ from manifests.documents.contract import (
 )
 from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
+from manifests.words.errors import WaybillError
 from manifests.words.units import parse_duration, parse_size
 
 
@@ -56,20 +59,41 @@ class ContractFile(Document, frozen=True, kw_only=True):
 
 def compile_contract(file: Handwritten) -> Contract:
     """Check ``contract.yaml`` and write out what it leaves to defaults. Raises MalformedError with ``file:line``."""
+    faults = Faults()
+    contract = _compile(file, faults)
+    faults.require_none()
+    if contract is None:
+        raise AssertionError("nothing is wrong, and nothing was compiled")
+    return contract
+
+
+def contract_problems(file: Handwritten) -> Sequence[WaybillError]:
+    """Return everything that is wrong in ``contract.yaml``."""
+    faults = Faults()
+    _compile(file, faults)
+    return faults.problems
+
+
+def _compile(file: Handwritten, faults: Faults) -> Contract | None:
     source = file.to(ContractFile)
-    keep = _keep(source.keep, None, file, "$.keep")
-    signals = tuple(_signal(file, f"$.signals[{i}]", one, keep) for i, one in enumerate(source.signals))
-    names = [one.name for one in signals]
+    keep = faults.attempt(lambda: _keep(source.keep, None, file, "$.keep"))
+    # Signals are judged although the contract's own `keep` is wrong, which they take values from.
+    default = keep or Keep(site=1, vendor=1)
+    signals = tuple(_signal(file, f"$.signals[{i}]", one, default, faults) for i, one in enumerate(source.signals))
+    names = [one.name for one in source.signals]
     for i, name in enumerate(names):
         if name in names[:i]:
-            raise file.wrong(f"signal {name!r} is given twice", f"$.signals[{i}]")
-    if [one.kind for one in signals].count("deployment-state") != 1:
+            faults.collect([file.wrong(f"signal {name!r} is given twice", f"$.signals[{i}]")])
+    if [one.kind for one in source.signals].count("deployment-state") != 1:
         problem = "exactly one signal must be of kind deployment-state"
-        raise file.wrong(problem, "$.signals", "it lists the report's own core, so that the customer approves that too")
-    budget = parse_size(source.budget.telemetry, file.at("$.budget.telemetry"))
+        remedy = "it lists the report's own core, so that the customer approves that too"
+        faults.collect([file.wrong(problem, "$.signals", remedy)])
+    budget = faults.attempt(lambda: parse_size(source.budget.telemetry, file.at("$.budget.telemetry")))
+    if faults.problems:
+        return None
     made = compiled(Contract, source, telemetry_bytes=budget, keep=keep, signals=signals)
     # Read back as a site will: a bound that only the compiled form has must not be met there first.
-    return parse_contract(encode(made), file.name)
+    return faults.attempt(lambda: parse_contract(encode(made), file.name))
 
 
 def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, file: Handwritten, path: str) -> Keep:
@@ -79,8 +103,9 @@ def _keep(given: dict[Literal["site", "vendor"], str], default: Keep | None, fil
     return compiled(Keep, default, **seconds)
 
 
-def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Signal:
-    """Compile one signal. Raises MalformedError where its kind does not allow one of its fields."""
+def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep, faults: Faults) -> Signal | None:
+    """Compile one signal. A fault is a field that its kind does not allow, or a wrong value."""
+    before = len(faults.problems)
     core: tuple[str, ...] = ()
     fields: dict[str, Values] = {}
     if signal.kind == "deployment-state":
@@ -89,17 +114,22 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep) -> Sig
         if core != CORE_FIELDS or not optional or signal.source or signal.labels:
             problem = "a deployment-state signal lists exactly the fields of the report's core"
             remedy = f"fields: [{', '.join(CORE_FIELDS)}]; optional: [{', '.join(OPTIONAL_CORE_FIELDS)}]"
-            raise file.wrong(problem, f"{path}.fields", remedy)
+            faults.collect([file.wrong(problem, f"{path}.fields", remedy)])
     else:
         if isinstance(signal.fields, tuple) or not signal.fields or signal.optional:
-            raise file.wrong("`fields` must name values and their bounds", f"{path}.fields")
-        fields = signal.fields
+            faults.collect([file.wrong("`fields` must name values and their bounds", f"{path}.fields")])
+        fields = {} if isinstance(signal.fields, tuple) else signal.fields
         wanted = SOURCE_OF_KIND[signal.kind]
         if source_fields(signal.source) != set(wanted):
-            raise file.wrong(f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}", f"{path}.from")
+            problem = f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}"
+            faults.collect([file.wrong(problem, f"{path}.from")])
     for group, values in (("fields", fields), ("labels", signal.labels)):
         for name, value in values.items():
-            check_values(value, file.at(f"{path}.{group}.{name}"), name)
-    per_seconds = None if signal.per is None else parse_duration(signal.per, file.at(f"{path}.per"))
-    keep = _keep(signal.keep, keep, file, f"{path}.keep")
-    return compiled(Signal, signal, core=core, fields=fields, per_seconds=per_seconds, keep=keep)
+            faults.attempt(partial(check_values, value, file.at(f"{path}.{group}.{name}"), name))
+    per, per_seconds = signal.per, None
+    if per is not None:
+        per_seconds = faults.attempt(lambda: parse_duration(per, file.at(f"{path}.per")))
+    kept = faults.attempt(lambda: _keep(signal.keep, keep, file, f"{path}.keep"))
+    if len(faults.problems) > before:
+        return None
+    return compiled(Signal, signal, core=core, fields=fields, per_seconds=per_seconds, keep=kept)

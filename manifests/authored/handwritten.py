@@ -6,7 +6,7 @@ an error that shows the spelling that was probably meant.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,7 +18,7 @@ import yaml
 from msgspec import Meta
 
 from manifests.trust.keys import read_capped
-from manifests.words.errors import MalformedError
+from manifests.words.errors import HostError, MalformedError, WaybillError
 
 MAX_BYTES = 256 << 10
 # The remedy where the right spelling is not known.
@@ -120,6 +120,33 @@ class Handwritten:
             else:
                 return before
         return path
+
+
+class Faults:
+    """Collects what is wrong while a file is compiled, so that `lint` can name all of it and `build` the first.
+
+    Attributes:
+        problems: In the order in which they were met.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[WaybillError] = []
+
+    def attempt(self, work: Callable[[], T]) -> T | None:
+        """Return what ``work`` returns; None when it raises, and the error is a problem."""
+        try:
+            return work()
+        except (MalformedError, HostError) as error:
+            self.problems.append(error)
+            return None
+
+    def collect(self, problems: Iterable[WaybillError]) -> None:
+        self.problems += problems
+
+    def require_none(self) -> None:
+        """Raise the first problem, if there is one."""
+        if self.problems:
+            raise self.problems[0]
 
 
 _ANY_KEY = "[...]"

@@ -1,12 +1,13 @@
 """Compile ``policy.yaml`` to a policy, with the public keys of its people inside."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from manifests.authored.handwritten import Handwritten, compiled
+from manifests.authored.handwritten import Faults, Handwritten, compiled
 from manifests.documents.policy import (
     KINDS,
     Account,
@@ -22,6 +23,7 @@ from manifests.documents.policy import (
 from manifests.trust.keys import PublicKey
 from manifests.words.canonical import Document
 from manifests.words.digest import Name, Positive
+from manifests.words.errors import MalformedError, WaybillError
 
 KeyPath = Annotated[str, Meta(min_length=1, max_length=512)]
 
@@ -59,22 +61,39 @@ def compile_policy(file: Handwritten, read_key: Callable[[str], PublicKey]) -> P
     Raises:
         MalformedError: With ``file:line``; also when a rule asks for more people than are listed.
     """
+    faults = Faults()
+    policy = _compile(file, read_key, faults)
+    faults.require_none()
+    return policy
+
+
+def policy_problems(file: Handwritten, read_key: Callable[[str], PublicKey]) -> Sequence[WaybillError]:
+    """Return everything that is wrong in ``policy.yaml`` and in the keys that it names."""
+    faults = Faults()
+    _compile(file, read_key, faults)
+    return faults.problems
+
+
+def _compile(file: Handwritten, read_key: Callable[[str], PublicKey], faults: Faults) -> Policy:
+    """Return the policy; with faults, without the keys and rules that have them."""
     source = file.to(PolicyFile)
     people = {}
     for name, person in source.people.items():
-        keys = tuple(read_key(path) for path in person.keys)
+        keys = tuple(key for path in person.keys if (key := faults.attempt(partial(read_key, path))) is not None)
         people[name] = Person(role=person.role, keys=keys, accounts=person.accounts)
-    _check_keys(file, people)
+    faults.collect(_key_problems(file, people))
+    rules: dict[ChangeRule, dict[str, int]] = {}
     for kind in KINDS:
         if kind not in source.rules:
-            raise file.wrong(f"the rule {kind!r} is missing", "$.rules", f"add {kind}: …")
-    rules = {kind: _rule(file, kind, source.rules[kind]) for kind in KINDS}
+            faults.collect([file.wrong(f"the rule {kind!r} is missing", "$.rules", f"add {kind}: …")])
+        else:
+            rules[kind] = faults.attempt(partial(_rule, file, kind, source.rules[kind])) or {}
     commands = {name: {} if needs == "allowed" else needs for name, needs in source.commands.items()}
-    _check_roles(file, source, rules, people)
+    faults.collect(_role_problems(file, source, rules, people))
     for i, times in enumerate(source.windows.times):
         if _WINDOW.fullmatch(times) is None:
-            problem = f"{times!r} is not a window"
-            raise file.wrong(problem, f"$.windows.times[{i}]", 'write a day, two times and UTC: "sat 22:00-04:00 UTC"')
+            problem, remedy = f"{times!r} is not a window", 'write a day, two times and UTC: "sat 22:00-04:00 UTC"'
+            faults.collect([file.wrong(problem, f"$.windows.times[{i}]", remedy)])
     return compiled(Policy, source, number=source.policy, people=people, rules=rules, commands=commands)
 
 
@@ -89,13 +108,13 @@ def _rule(file: Handwritten, kind: ChangeRule, rule: dict[str, int] | Literal["a
     return rule
 
 
-def _check_keys(file: Handwritten, people: dict[str, Person]) -> None:
+def _key_problems(file: Handwritten, people: dict[str, Person]) -> Iterator[MalformedError]:
     """One key is one person's, or one person could be counted twice."""
     owners: dict[str, str] = {}
     for name, person in people.items():
         for key in person.keys:
             if key.keyid in owners:
-                raise file.wrong(
+                yield file.wrong(
                     f"key {key.keyid[:12]} is listed for {owners[key.keyid]} and again for {name}",
                     f"$.people.{name}.keys",
                     "each person has keys of their own, each listed once",
@@ -103,9 +122,9 @@ def _check_keys(file: Handwritten, people: dict[str, Person]) -> None:
             owners[key.keyid] = name
 
 
-def _check_roles(
+def _role_problems(
     file: Handwritten, source: PolicyFile, rules: dict[ChangeRule, dict[str, int]], people: dict[str, Person]
-) -> None:
+) -> Iterator[MalformedError]:
     """No rule may ask for a quorum that cannot be met."""
     count: dict[str, int] = {}
     for person in people.values():
@@ -116,7 +135,7 @@ def _check_roles(
     for path, needs in asked:
         for role, wanted in needs.items():
             if count.get(role, 0) < wanted:
-                raise file.wrong(
+                yield file.wrong(
                     f"asks for {wanted} of role {role}, {count.get(role, 0)} are listed under people",
                     path,
                     "a quorum that cannot be met would lock the site: list more people, or ask for fewer",
@@ -125,4 +144,4 @@ def _check_roles(
     named += [("$.confirm.or_person", source.confirm.or_person)] if source.confirm.or_person else []
     for path, role in named:
         if role not in count:
-            raise file.wrong(f"nobody has the role {role}", path, "name a role of people")
+            yield file.wrong(f"nobody has the role {role}", path, "name a role of people")

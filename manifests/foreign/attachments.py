@@ -1,5 +1,6 @@
 """Check documents that a release carries: notes and OpenVEX advisories."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -13,14 +14,22 @@ MAX_NOTES = 1 << 20
 
 def check_notes(data: bytes, what: str) -> None:
     """Raise MalformedError unless ``data`` is text that a terminal can show line by line."""
+    for problem in notes_problems(data, what):
+        raise problem
+
+
+def notes_problems(data: bytes, what: str) -> Iterator[MalformedError]:
+    """Yield the first character of each line that a terminal must not get."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedError(f"not UTF-8 at byte {error.start}", where=what) from None
+        yield MalformedError(f"not UTF-8 at byte {error.start}", where=what)
+        return
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
         for char in line:
             if (ord(char) < 32 and char != "\t") or 127 <= ord(char) < 160:
-                raise MalformedError(f"holds the control character U+{ord(char):04X}", where=f"{what}:{number}")
+                yield MalformedError(f"holds the control character U+{ord(char):04X}", where=f"{what}:{number}")
+                break
 
 
 MAX_OPENVEX = 4 << 20

@@ -5,7 +5,7 @@ check without running it.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from manifests.foreign.schema_keywords import wrong_keyword
@@ -41,12 +41,34 @@ def check_config_schema(data: bytes, what: str) -> None:
         raise MalformedError(f"not a JSON Schema 2020-12: {error.message}", where=f"{what} {error.json_path}") from None
 
 
+def schema_problems(data: bytes, what: str) -> Sequence[MalformedError]:
+    """Return everything that is wrong in a schema. What cannot be walked through further ends the list."""
+    problems: list[MalformedError] = []
+    try:
+        _walk(_parse_schema(data, what), what, problems.append)
+        if not problems:
+            check_config_schema(data, what)
+    except MalformedError as error:
+        problems.append(error)
+    return problems
+
+
+def _refuse(error: MalformedError) -> None:
+    raise error
+
+
 def read_config_schema(data: bytes, what: str) -> dict[str, Json]:
     """Return the schema, with decimals as `Decimal`, after the checks of F-12.3; the meta-schema is not among them.
 
     Raises:
         MalformedError: Not JSON, or outside of the subset; the finding is ``schema-…`` or ``malformed``.
     """
+    schema = _parse_schema(data, what)
+    _walk(schema, what, _refuse)
+    return schema
+
+
+def _parse_schema(data: bytes, what: str) -> dict[str, Json]:
     if len(data) > MAX_SCHEMA:
         raise MalformedError(f"{len(data)} bytes, a schema has at most {MAX_SCHEMA}", where=what)
     check_depth(data, what)
@@ -59,12 +81,16 @@ def read_config_schema(data: bytes, what: str) -> dict[str, Json]:
     dialect = schema.get("$schema", DIALECT)
     if dialect not in (DIALECT, DIALECT + "#"):
         raise MalformedError(f"$schema is {dialect!r}, expected {DIALECT}", where=what)
-    _check_numbers(schema, what)
-    limits = _Limits(schema, what)  # F-12.3
+    return schema
+
+
+def _walk(schema: dict[str, Json], what: str, report: Callable[[MalformedError], None]) -> None:
+    """Report what is wrong in each subschema; raise where the walk cannot go on."""
+    _check_numbers(schema, what, report)
+    limits = _Limits(schema, what, report)  # F-12.3
     limits.count(schema, "$", ())
     for name, definition in _definitions(schema):
         limits.count(definition, name, ())
-    return schema
 
 
 class _Limits:
@@ -74,9 +100,10 @@ class _Limits:
         sizes: Subschemas that one subschema applies, itself included, by its identity.
     """
 
-    def __init__(self, schema: dict[str, Json], what: str) -> None:
+    def __init__(self, schema: dict[str, Json], what: str, report: Callable[[MalformedError], None]) -> None:
         self.root = schema
         self.what = what
+        self.report = report
         self.sizes: dict[int, int] = {}
 
     def count(self, schema: Json, path: str, above: tuple[int, ...]) -> int:
@@ -108,18 +135,21 @@ class _Limits:
         for keyword in (*_REFUSED, *(() if top else ("$id",))):
             if keyword in schema:
                 finding = "schema-remote-ref" if keyword.endswith("Ref") else "schema-keyword"
-                raise self.error(f"uses {keyword}, which is not allowed in a config schema", path, finding)
+                self.report(self.error(f"uses {keyword}, which is not allowed in a config schema", path, finding))
         wrong = wrong_keyword(schema)
         if wrong is not None:  # F-12.3
-            raise self.error(f"{wrong[0]} is not {wrong[1]}", f"{path}.{wrong[0]}", "malformed")
+            self.report(self.error(f"{wrong[0]} is not {wrong[1]}", f"{path}.{wrong[0]}", "malformed"))
         patterns = schema.get("patternProperties")
         expressions = [*patterns] if isinstance(patterns, dict) else []
         if expressions and any(keyword in schema for keyword in _ONE_LATE):
-            raise self.error("uses patternProperties beside an unevaluated keyword", path, "schema-keyword")
+            self.report(self.error("uses patternProperties beside an unevaluated keyword", path, "schema-keyword"))
         if isinstance(expression := schema.get("pattern"), str):
             expressions.append(expression)
         for expression in expressions:
-            compile_pattern(expression, f"{self.what} {path}")
+            try:
+                compile_pattern(expression, f"{self.what} {path}")
+            except MalformedError as error:
+                self.report(error)
 
     def applied(self, schema: Schema, path: str) -> Iterator[tuple[Json, str]]:
         """Each subschema that ``schema`` applies, with its path."""
@@ -139,7 +169,9 @@ class _Limits:
         # At the site there is nothing to fetch from, and what was fetched at build could differ from what was reviewed.
         if target != "#" and not target.startswith("#/"):
             remedy = "copy what it needs under $defs"
-            raise self.error(f"refers to {target!r}, outside of the file", f"{path}.$ref", "schema-remote-ref", remedy)
+            problem = f"refers to {target!r}, outside of the file"
+            self.report(self.error(problem, f"{path}.$ref", "schema-remote-ref", remedy))
+            return True
         node: Json = self.root
         for part in target.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
@@ -148,7 +180,9 @@ class _Limits:
             elif isinstance(node, dict) and key in node:
                 node = node[key]
             else:
-                raise self.error(f"refers to {target!r}, which the file does not have", f"{path}.$ref", "malformed")
+                problem = f"refers to {target!r}, which the file does not have"
+                self.report(self.error(problem, f"{path}.$ref", "malformed"))
+                return True
         return node
 
     def error(self, problem: str, path: str, finding: str, remedy: str = "") -> MalformedError:
@@ -167,21 +201,18 @@ def _definitions(schema: Json, path: str = "$") -> Iterator[tuple[str, Json]]:
             yield from _definitions(below, f"{path}[{i}]")
 
 
-def _check_numbers(value: Json, what: str, path: str = "$") -> None:
+def _check_numbers(value: Json, what: str, report: Callable[[MalformedError], None], path: str = "$") -> None:
     if isinstance(value, dict):
         for key, below in value.items():
-            _check_numbers(below, what, f"{path}.{key}")
+            _check_numbers(below, what, report, f"{path}.{key}")
     elif isinstance(value, list):
         for i, below in enumerate(value):
-            _check_numbers(below, what, f"{path}[{i}]")
+            _check_numbers(below, what, report, f"{path}[{i}]")
     elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         number = Decimal(value)
         if not number.is_finite() or (number and not SMALLEST <= abs(number) <= LARGEST):
-            raise MalformedError(
-                f"the number {str(value)[:40]} is not 0 and not between {SMALLEST} and {LARGEST}",
-                where=f"{what} {path}",
-                finding="schema-number",
-            )
+            problem = f"the number {str(value)[:40]} is not 0 and not between {SMALLEST} and {LARGEST}"
+            report(MalformedError(problem, where=f"{what} {path}", finding="schema-number"))
 
 
 def _unique(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
