@@ -10,7 +10,8 @@ from email import message_from_bytes, policy
 from html.parser import HTMLParser
 
 from fleet.intake.scan import MAX_MAIL, PICTURES
-from fleet.intake.zips import Unpacking, is_zip, members_of
+from fleet.intake.zips import Unpacking, is_zip, members_of, nested
+from manifests.transport.packers import packer_of
 from manifests.words.errors import MalformedError
 
 MAX_PARTS = 256
@@ -76,10 +77,17 @@ def _is_html(start: bytes) -> bool:
 def parts_of(raw: bytes, name: str) -> Iterator[MailPart]:
     """Yield the parts of a mail or zip, decoded; another file is its own only part.
 
-    A zip attached to a mail and a mail in a zip are taken apart, nothing further inside them.
+    A zip attached to a mail and a mail in a zip are taken apart, nothing further inside them: what is packed there has
+    an error.
 
     Raises MalformedError for a mail or zip that cannot be taken apart, or of more than 256 parts.
     """
+    for part in _opened_parts(raw, name):
+        packer = packer_of(part.raw)
+        yield part if packer is None else MailPart(part.name, b"", None, nested(packer, part.name))
+
+
+def _opened_parts(raw: bytes, name: str) -> Iterator[MailPart]:
     unpacking = Unpacking()
     if is_zip(raw):
         for part in _members(raw, name, unpacking):

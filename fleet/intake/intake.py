@@ -31,6 +31,7 @@ from fleet.intake.result import (
     SYMBOL_AGAIN,
     FileResult,
     ImportResult,
+    packed_result,
     refused_result,
     unreadable_result,
     with_next_step,
@@ -48,10 +49,11 @@ from fleet.intake.scan import (
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
 from fleet.intake.transports import MAX_PICTURE, SymbolPool, read_symbols, scanned_texts, unpack
-from fleet.intake.zips import UNREADABLE
+from fleet.intake.zips import NESTED, UNREADABLE
 from fleet.ledger.opening import database_error, ledger_place
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
+from manifests.transport.packers import packer_of
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, WaybillError
 
@@ -236,19 +238,26 @@ def _report_file(name: str, raw: bytes) -> ReportFile:
 def _read_carrier(raw: bytes, path: str, pool: SymbolPool, result: ImportResult) -> Iterator[ReportFile]:
     """Yield the reports of a mail or a text; say so if there is none."""
     before = len(pool.symbols) + pool.left_out
-    reports = unpack(raw, path, pool)
+    carried = unpack(raw, path, pool)
+    packed = [file for file in carried if isinstance(file.content, WaybillError) and file.content.finding == NESTED]
+    reports = [report for report in carried if report not in packed]
     unopened = [one.content for one in reports if not isinstance(one.content, bytes)]
     if unopened and len(unopened) == len(reports) and all(error.finding == UNREADABLE for error in unopened):
         # Nothing says that this archive is ours, and a report may be in it: a person unpacks it.
         result.add(refused_result(path, "unused", unopened[0]))
         return
-    for carried in reports:
-        if isinstance(carried.content, bytes):
-            yield _report_file(path if carried.content == raw else carried.name, carried.content)
+    for report in reports:
+        if isinstance(report.content, bytes):
+            yield _report_file(path if report.content == raw else report.name, report.content)
         else:
-            yield ReportFile(carried.name, raw, digest_of(raw), None, carried.content)
-    if not reports and len(pool.symbols) + pool.left_out == before:
+            yield ReportFile(report.name, raw, digest_of(raw), None, report.content)
+    nothing = not reports and len(pool.symbols) + pool.left_out == before
+    if nothing and not packed:
         result.add(FileResult(path, "skipped", "not ours"))
+    for file in packed[:1] if nothing else packed:
+        # Without a report the file itself gave nothing, which matters if a person named it.
+        if isinstance(file.content, WaybillError):
+            result.add(refused_result(path if nothing else file.name, "packed", file.content))
 
 
 def _compound_result(path: str) -> FileResult:
@@ -307,6 +316,8 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             result.add(FileResult(path, "skipped", "an enrolment", "enrolment-found", hint))
         elif claim == "other":
             result.add(FileResult(path, "skipped", "a document that support does not import"))
+        elif packer := packer_of(raw):
+            result.add(packed_result(path, packer))
         else:
             result.add(FileResult(path, "skipped", "not ours"))
 
@@ -327,6 +338,9 @@ def _read_large(
             return
         if claim == "compound":
             result.add(_compound_result(entry.path))
+            return
+        if packer := packer_of(raw):
+            result.add(packed_result(entry.path, packer))
             return
         if claim != "report":
             result.add(FileResult(entry.path, "skipped", "not ours"))

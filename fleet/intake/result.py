@@ -36,7 +36,7 @@ BUNDLE_AGAIN = "import a fresh copy of the bundle from where it was built; `wayb
 FILE_AGAIN = "try another drive or reader; if it stays unreadable, ask the sender for the file again"
 _GENERAL = ("", MalformedError.usual, UntrustedError.usual, DamagedError.usual, OTHER_MEDIUM, REPLACE_MEDIUM)
 
-FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "skipped"]
+FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "packed", "skipped"]
 # How each status is counted in the last line.
 COUNTED: dict[FileStatus, str] = {
     "release": "release",
@@ -46,6 +46,7 @@ COUNTED: dict[FileStatus, str] = {
     "unkept": "refused and not kept",
     "unreadable": "unreadable",
     "unused": "named and not ours",
+    "packed": "packed and not read",
     "skipped": "not ours",
 }
 
@@ -68,6 +69,11 @@ def refused_result(name: str, status: FileStatus, error: WaybillError) -> FileRe
 def with_next_step(error: WaybillError, step: str) -> WaybillError:
     """Return the error with ``step`` as its remedy where its own is a general one."""
     return error.with_(remedy=step) if error.remedy in _GENERAL else error
+
+
+def packed_result(path: str, packer: str) -> FileResult:
+    hint = "unpack it first, then import the folder with the content"
+    return FileResult(path, "packed", f"packed with {packer}, which is not opened", "packed", hint)
 
 
 def unreadable_result(path: str, error: OSError) -> FileResult:
@@ -107,12 +113,13 @@ class ImportResult:
         self.quarantined.add(digest)
 
     def add(self, result: FileResult) -> None:
-        if result.status == "skipped" and result.name in self.named:
+        if result.status in ("skipped", "packed") and result.name in self.named:
             hint = result.hint or "name the report, the mail or the picture that the site sent"
             result = replace(result, status="unused", finding=result.finding or "not-ours", hint=hint)
         self.counts[result.status] = self.counts.get(result.status, 0) + 1
         # Photographs and kits must not push the one refused report off the list.
-        limit = MAX_FOREIGN if result.status == "skipped" and not result.finding else MAX_LISTED
+        foreign = result.status == "packed" or (result.status == "skipped" and not result.finding)
+        limit = MAX_FOREIGN if foreign else MAX_LISTED
         if self.counts[result.status] <= limit:
             self.files.append(result)
 
@@ -169,7 +176,7 @@ def import_text(result: ImportResult) -> str:
     counts = [count + _different(result) if count.endswith(" quarantined") else count for count in counts]
     lines = [", ".join(counts) or "no file was found"]
     for file in result.files:
-        if file.status in ("release", "quarantined", "unkept", "unreadable", "unused") or (
+        if file.status in ("release", "quarantined", "unkept", "unreadable", "unused", "packed") or (
             file.status == "skipped" and file.finding
         ):
             lines.append(f"{file.status}: {file.name}: {file.text}")

@@ -18,6 +18,8 @@ MAX_MEMBER = 32 << 20
 # Of one file that is unpacked, with all archives in it.
 MAX_UNPACKED = 64 << 20
 UNREADABLE = "archive-unreadable"
+# The finding of what is packed inside an archive or a mail.
+NESTED = "packed"
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _REMEDY = "ask for the report as a file of its own, or unpack the archive and import what is in it"
@@ -79,6 +81,13 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, where: str, unpacking
             where,
         )
     return data
+
+
+def nested(packer: str, where: str) -> MalformedError:
+    """Return the error of a file that is packed inside an archive or a mail, and stays closed."""
+    problem = f"packed with {packer} inside another file, which is not opened"
+    remedy = "unpack or save the outer file, unpack this one too, then import the folder with the content"
+    return MalformedError(problem, where=where, remedy=remedy, finding=NESTED)
 
 
 def _unreadable(problem: str, where: str) -> MalformedError:

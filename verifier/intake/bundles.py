@@ -41,10 +41,12 @@ def find_bundle(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
+    packed = []
     for file in scan_folder(path):
         if file.kind == "bundle":
             return file.path
-    raise nothing_found(path, "bundle")
+        packed += [file.path] if file.kind == "packed" else []
+    raise nothing_found(path, "bundle", packed)
 
 
 def receive_bundle(

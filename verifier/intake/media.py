@@ -24,6 +24,8 @@ from verifier.site.folder import Site
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import Notify, silent
 
+# So many packed files the text names.
+MAX_SHOWN = 10
 ShowProgress = Callable[[Path], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -35,6 +37,7 @@ class ReceivedMedia:
         trust: Root documents and revocation lists outside of bundles.
         answers: Answers to requests of this site.
         others: Number of consignments and answers for other sites.
+        packed: Archives and compressed files, which stay closed.
         unread: Errors of files that claim to be a document and cannot be read.
         refused: Errors of files that were refused; the rest was received.
         stopped: What this machine failed at; the files after it were not read.
@@ -45,6 +48,7 @@ class ReceivedMedia:
     answers: list[ReceivedAnswer] = field(default_factory=list)
     trust: ReceivedTrust = field(default_factory=ReceivedTrust)
     others: int = 0
+    packed: list[Path] = field(default_factory=list)
     unread: list[WaybillError] = field(default_factory=list)
     refused: list[WaybillError] = field(default_factory=list)
     stopped: WaybillError | None = None
@@ -102,7 +106,9 @@ class ReceivedMedia:
         for error in () if self.only_failure else self.failed:
             lines.append(f"not taken in: {error}")
             lines += [f"  {error.remedy}"] if error.remedy else []
-        return lines
+        lines += [f"not read: {path}: it is packed; unpack it first" for path in self.packed[:MAX_SHOWN]]
+        more = len(self.packed) - MAX_SHOWN
+        return [*lines, f"not read: {more} more packed files"] if more > 0 else lines
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -132,6 +138,7 @@ class ReceivedMedia:
                 for changed in self.trust.lists
             ],
             "for_other_sites": self.others,
+            "packed": [str(path) for path in self.packed],
             "unread": [str(error) for error in self.unread],
             "not_taken_in": [
                 {"where": error.where, "problem": error.problem, "finding": error.finding, "hint": error.remedy}
@@ -188,16 +195,19 @@ def receive_media(
         RefusedError: The vendor's access was ended, and there is more than answers.
         MalformedError: There is no file of a known kind.
     """
-    files = [file for path in paths for file in _scan_path(path)]
+    scanned = [file for path in paths for file in _scan_path(path)]
+    # A named file is read, and its reader says that it is packed.
+    files = [file for file in scanned if file.kind != "packed" or file.named]
     broken = [file_error(file) for file in files if file.kind in ("damaged", "unreadable") and not file.named]
     trust = [file for file in files if file.kind in ("root", "revocations")]
     # A named file of no known kind is read as a bundle, whose reader reports what is wrong with it.
-    unknown = [file for file in files if file.named and file.kind in ("damaged", "unreadable", "other")]
+    unknown = [file for file in files if file.named and file.kind in ("damaged", "unreadable", "packed", "other")]
     bundles = [file.path for file in files if file.kind == "bundle" or file in unknown]
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):
         check_served(site.state)
-    media = ReceivedMedia(trust=receive_trust(site, trust, say), unread=broken)  # 1
+    packed = [file.path for file in scanned if file not in files]
+    media = ReceivedMedia(trust=receive_trust(site, trust, say), unread=broken, packed=packed)  # 1
     consignments = _parse_consignments(site, [file for file in files if file.kind == "consignment"], media)
     later = _receive_consignments(site, consignments, media, say)  # 2
     receive = partial(_receive_bundle, site, media, watch=watch, keep=keep, say=say)
@@ -215,8 +225,9 @@ def _scan_path(path: Path) -> list[MediaFile]:
     if not path.is_dir():
         return [MediaFile(path, scan(path), named=True)]
     files = list(scan_folder(path))
-    if not files:
-        raise nothing_found(path, "bundle, consignment, root document, revocation list or answer")
+    packed = [file.path for file in files if file.kind == "packed"]
+    if len(packed) == len(files):
+        raise nothing_found(path, "bundle, consignment, root document, revocation list or answer", packed)
     return files
 
 

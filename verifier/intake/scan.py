@@ -3,7 +3,7 @@
 import base64
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,11 +14,12 @@ from content.bundle.archive import BLOCK, header, parse_header
 from content.bundle.head import OCI_LAYOUT
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
+from manifests.transport.packers import packer_of
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
 from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
 
-FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "damaged", "unreadable", "other"]
+FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "damaged", "unreadable", "packed", "other"]
 
 MAX_FILES = 10_000
 MAX_DEPTH = 4
@@ -52,7 +53,7 @@ def scan(path: Path) -> FileKind:
 
     ``other`` is a link, a folder, a pipe, a foreign file, and a file that this account may not open; ``damaged`` claims
     to be of a kind that is received and does not begin or end as that kind does; ``unreadable`` has a block that the
-    medium does not return.
+    medium does not return; ``packed`` is an archive or compressed, and may hold anything.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -61,6 +62,8 @@ def scan(path: Path) -> FileKind:
             data = file.read(BLOCK)
             if data == _BUNDLE:
                 return "bundle"
+            if packer_of(data) is not None:
+                return "packed"
             data += file.read(_SEARCHED - len(data))
             if _is_damaged_bundle(data):
                 return "damaged"
@@ -132,8 +135,12 @@ def file_error(file: MediaFile) -> WaybillError:
     return MalformedError(problem, where=str(file.path), remedy="copy it again from its source", finding="file-damaged")
 
 
-def nothing_found(folder: Path, kinds: str) -> MalformedError:
+def nothing_found(folder: Path, kinds: str, packed: Sequence[Path] = ()) -> MalformedError:
+    """Return the error of a folder without a file of ``kinds``; ``packed`` files in it were not opened."""
     remedy = "name the file itself, or another folder"
+    if packed:
+        more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
+        remedy = f"unpack {packed[0]}{more} first, and name the folder with the content"
     return MalformedError(f"the folder holds no {kinds}", where=str(folder), remedy=remedy, finding="nothing-found")
 
 

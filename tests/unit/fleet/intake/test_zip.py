@@ -1,6 +1,10 @@
 """Reports in zip archives, within limits; mails of Outlook and empty folders are named."""
 
+import bz2
+import gzip
 import io
+import lzma
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -72,7 +76,42 @@ def test_a_long_zip_is_read_whole(engine: Engine, site: Reporter, medium: Path) 
 def test_nothing_inside_an_inner_archive_is_read(engine: Engine, site: Reporter, medium: Path) -> None:
     done = named(engine, medium, zipped(zipped(site.report())))
     assert done.counts == {"unused": 1}
+    assert only(done).text == "packed with zip inside another file, which is not opened"
+    assert "unpack" in str(only(done).hint)
     assert held(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("packed", "packer"),
+    [
+        (gzip.compress(b"x"), "gzip"),
+        (gzip.compress(os.urandom(2 << 20)), "gzip"),
+        (lzma.compress(b"x"), "xz"),
+        (bz2.compress(b"x"), "bzip2"),
+    ],
+)
+def test_a_packed_file_in_a_folder_is_named_with_the_way_on(
+    engine: Engine, site: Reporter, medium: Path, packed: bytes, packer: str
+) -> None:
+    """It may hold a report. Nobody named it, so a folder of packed logs alone needs nobody."""
+    done = bring(engine, medium, packed)
+    assert done.counts == {"packed": 1}
+    text = import_text(done)
+    assert f"packed: {medium / 'carried'}: packed with {packer}, which is not opened" in text
+    assert "  unpack it first, then import the folder with the content" in text
+    assert import_attention(done) is None
+    assert import_attention(named(engine, medium, packed)) is not None
+
+
+def test_what_is_packed_beside_a_report_in_a_zip_or_a_mail_is_named(
+    engine: Engine, site: Reporter, medium: Path
+) -> None:
+    done = bring(engine, medium, zipped(site.report(), gzip.compress(b"x"), zipped(site.report())))
+    assert done.counts == {"report": 1, "packed": 2}
+    names = [file.name for file in done.files if file.status == "packed"]
+    assert names == [f"{medium / 'carried'}, file {number}" for number in (2, 3)]
+    done = bring(engine, medium, attached(gzip.compress(site.report()), kind="gzip"))
+    assert done.counts == {"packed": 1}
 
 
 def encrypted(data: bytes) -> bytes:

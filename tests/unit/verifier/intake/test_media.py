@@ -1,5 +1,6 @@
 """A medium with good and bad files: the good ones are taken in, the others are named, and the exit says so."""
 
+import gzip
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -114,6 +115,20 @@ def test_a_full_disk_stops_and_says_what_was_received(
     monkeypatch.setattr("verifier.intake.media.receive_bundle", full)
     shown = receive(place, tmp_path / "medium", code=6)
     assert [one["item"] for one in shown["received"]] == ["r-1.0.0"]
+
+
+def test_packed_files_in_a_folder_are_named_and_stay_closed(place: Place, tmp_path: Path) -> None:
+    packed = put(tmp_path / "medium" / "bundle.tar.gz", gzip.compress(GOOD))
+    error = receive(place, tmp_path / "medium", code=3)["error"]
+    assert error["finding"] == "nothing-found"
+    assert error["hint"] == f"unpack {packed} first, and name the folder with the content"
+    put(tmp_path / "medium" / "a", GOOD)
+    shown = receive(place, tmp_path / "medium")
+    assert (shown["packed"], shown["not_taken_in"]) == ([str(packed)], [])
+    done = CliRunner().invoke(receive_command, [str(tmp_path / "medium"), "--site", str(place.path)])
+    assert f"not read: {packed}: it is packed; unpack it first" in done.stdout
+    # Named itself, it is an error with the reason.
+    assert "it is compressed" in receive(place, packed, code=3)["error"]["hint"]
 
 
 @pytest.mark.parametrize("command", [show_command, verify_command])
