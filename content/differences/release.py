@@ -249,6 +249,7 @@ def _step_facts(step: InstallStep, _: Release) -> dict[str, str]:
         "chart": step.chart or "",
         "migration": step.migration or "",
         "keeps running": argv(step.keep_running) if step.keep_running else "",
+        "data": f"data/{step.data}" if step.data else "",
         "after": ", ".join(step.after),
         "downtime": show_duration(step.downtime_seconds) if step.downtime_seconds else "",
     }

@@ -95,6 +95,7 @@ class StepFile(Document, frozen=True, kw_only=True):
     chart: Name | None = None
     migration: Name | None = None
     keep_running: Command | None = None
+    data: Name | None = None
     after: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
     downtime: Text | None = None
 

@@ -106,10 +106,11 @@ def _migration_problems(file: Handwritten, release: ReleaseFile, rollback: Rollb
 def data_warnings(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[str, str]]:
     """Yield where and what: data that the rollback document saves or changes, and that no service calls by that name.
 
-    A service keeps its data in the folder with the name of its step; a program gets the folder with the name of the
-    data that it saves or changes. Under another name it gets the folder above, and could save an empty one.
+    A service keeps its data in the folder that its step names with ``data``, or else in one with the name of the step.
+    A program gets the folder with the name of the data that it saves or changes. Under another name it gets the folder
+    above, and could save an empty one.
     """
-    services = [step.step for step in release.install if step.keep_running is not None]
+    services = [step.data or step.step for step in release.install if step.keep_running is not None]
     names = [("backup", backup.name) for backup in rollback.backup]
     names += [("state", state.name) for state in rollback.state]
     for kind, name in names if services else ():
@@ -240,6 +241,9 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
         if given != [wanted]:
             problem = f"driver {step.driver} takes `{wanted}` and nothing else, found {', '.join(given) or 'nothing'}"
             yield file.wrong(problem, path)
+        if step.data is not None and step.keep_running is None:
+            problem = "`data` is the folder of a service, and the step keeps none running"
+            yield file.wrong(problem, f"{path}.data", "remove it, or add keep_running")
         if step.keep_running is not None and step.driver != "files":
             yield file.wrong("only driver files keeps a program running", f"{path}.keep_running")
         given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]

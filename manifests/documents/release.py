@@ -184,7 +184,7 @@ class Handler(Document, frozen=True, kw_only=True):
 
 
 class InstallStep(Document, frozen=True, kw_only=True):
-    """One step: what goes to which driver, after which others."""
+    """One step: what goes to which driver, after which others; ``data`` as in ``data/NAME``, else its own name."""
 
     step: Name
     driver: Name
@@ -193,6 +193,7 @@ class InstallStep(Document, frozen=True, kw_only=True):
     chart: Name | None = None
     migration: Name | None = None
     keep_running: Command | None = None
+    data: Name | None = None
     after: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
     downtime_seconds: Count = 0
 
@@ -240,8 +241,7 @@ class Absent(Document, frozen=True, kw_only=True):
 
     Attributes:
         parent: The index, or the manifest, that names it.
-        platform: Of a child of an index that was left out.
-        url: Of a foreign layer, where a runtime fetches it. Either this or ``platform`` is there.
+        platform: Of a child of an index that was left out; or ``url`` of a foreign layer, where a runtime fetches it.
     """
 
     parent: Digest

@@ -77,6 +77,7 @@ class Shop:
     """A vendor's folder, its medium, and a site where version 0.1.0 runs and three visits were counted."""
 
     folder: Path
+    url: str
 
     @property
     def site(self) -> Path:
@@ -123,14 +124,15 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     for folder in (tmp_path, *tmp_path.parents):
         if folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o011)
-    shop = Shop(tmp_path)
+    port = free_port()
+    shop = Shop(tmp_path, f"http://127.0.0.1:{port}/")
     shop.shell(BLOCKS[0])
     ok(waybill("keygen", tmp_path / "me.key", "--no-passphrase"))
     shown = ok(waybill("show", tmp_path / "shop/trust/1.root.json", "--json")).json
     names = ["--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "one"]
     person = ["--person", f"me={tmp_path / 'me.pub'}", "--practice"]
     shop.run("enroll", tmp_path / "medium", "--fingerprint", shown["fingerprint"], *names, *person)
-    settings, port = shop.site / "site.yaml", free_port()
+    settings = shop.site / "site.yaml"
     text = settings.read_text()
     text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord, user: nobody}")
     text = text.replace("drivers:", "drivers:\n  program: {user: nobody}", 1)
@@ -142,11 +144,36 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     try:
         shop.run("install", "r-0.1.0", "--contract", contract)
         for _ in range(3):
-            visit(f"http://127.0.0.1:{port}/")
+            visit(shop.url)
         assert shop.visits() == 3
         yield shop
     finally:
         stop(shop.site)
+
+
+def test_a_step_that_gets_another_name_takes_its_data_along_if_it_names_their_folder(shop: Shop) -> None:
+    def bring(version: str, sequence: int, **words: str) -> None:
+        """Build a release with these words in place of others in release.yaml, and receive it."""
+        path = shop.folder / "shop/release.yaml"
+        text = re.sub(r"(?m)^version: .*$", f'version: "{version}"', path.read_text())
+        text = re.sub(r"(?m)^sequence: .*$", f"sequence: {sequence}", text)
+        text = text.replace("  from: []", '  from: [">=0.1.0"]')
+        for old, new in words.items():
+            text = text.replace(f"step: {old}", f"step: {new}")
+        path.write_text(text)
+        shop.shell("waybill build shop/release.yaml -o medium")
+        shop.run("receive", shop.folder / "medium")
+
+    bring("0.2.0", 2, service="web")
+    left = "no service of 0.2.0 reads data/service, where a service of 0.1.0 keeps its data: what is there stays and is"
+    assert f"{left} not carried over" in " ".join(shop.run("review", "r-0.2.0").out.split())
+    bring("0.3.0", 3, **{"web,": "web, data: service,"})
+    assert "data/service, where" not in shop.run("review", "r-0.3.0").out
+    shop.agree("r-0.3.0")
+    shop.run("install", "r-0.3.0")
+    assert shop.visits() == 3
+    visit(shop.url)
+    assert shop.visits() == 4
 
 
 def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(shop: Shop) -> None:

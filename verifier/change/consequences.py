@@ -10,11 +10,12 @@ from verifier.change.forecast import Forecast
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.rollback_script import plan_undo
 from verifier.change.values import Change
+from verifier.runtime.saved_data import DATA, data_names
 from verifier.site.folder import Site
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import Blocked
-from verifier.site.releases import revoked_release
+from verifier.site.releases import release_of, revoked_release
 from verifier.site.unread import attempt
 from verifier.trust.findings import Finding
 
@@ -26,6 +27,7 @@ def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) ->
     change = hops[-1]
     findings = (
         *_no_rollback(site, change, outlook.state),
+        *_data_left(site, change),
         *_proves_nothing(hops, outlook),
         *_revoked(site, change),
         *_stops(hops, outlook),
@@ -108,6 +110,21 @@ def _revoked(site: Site, change: Change) -> Iterator[tuple[str, str]]:
     why = revoked_release(site, change.planned.release)
     if why is not None:
         yield "revoked", f"release {change.release.version} is revoked: {why}"
+
+
+def _data_left(site: Site, change: Change) -> Iterator[tuple[str, str]]:
+    """Yield a finding for each data folder that services of the running release have, and none of the new one."""
+    running = site.state.installs.running
+    before = None if running is None else attempt(partial(release_of, site, running), [])
+    if before is None:
+        return
+    for name in data_names(before):
+        if name not in data_names(change.release) and (site.path / DATA / name).is_dir():
+            yield (
+                "data-left",
+                f"no service of {change.release.version} reads {DATA}/{name}, where a service of {before.version} "
+                "keeps its data: what is there stays and is not carried over",
+            )
 
 
 def _proves_nothing(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str]]:

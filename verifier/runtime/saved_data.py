@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.documents.backup_proof import BackupProof
-from manifests.documents.release import Release
+from manifests.documents.release import InstallStep, Release
 from manifests.words.units import show_size
 
 # A backup with fewer bytes than this part of its folder is a backup of nothing. No good compressed dump is that small.
@@ -33,13 +33,22 @@ class SavedFolder:
         return f"{self.shown} has {show_size(self.size)}"
 
 
+def data_name(step: InstallStep) -> str:
+    """Return the name of the folder in which the service of the step keeps its data."""
+    return step.data or step.step
+
+
+def data_names(release: Release) -> tuple[str, ...]:
+    """Return the names of the folders in which the services of the release keep their data, sorted."""
+    return tuple(sorted({data_name(step) for step in release.install if step.keep_running is not None}))
+
+
 def data_folder(site: Path, release: Release, names: tuple[str, ...]) -> Path:
-    """Return what programs get as WAYBILL_DATA: the folder of the service that has the one name of ``names``.
+    """Return what programs get as WAYBILL_DATA: the folder of a service that has the one name of ``names``.
 
     For several names, or one that no service has, it is the folder above, which has the folders of all services.
     """
-    services = {step.step for step in release.install if step.keep_running is not None}
-    return site / DATA / names[0] if len(names) == 1 and names[0] in services else site / DATA
+    return site / DATA / names[0] if len(names) == 1 and names[0] in data_names(release) else site / DATA
 
 
 def saved_folder(site: Path, release: Release, name: str) -> SavedFolder:

@@ -4,7 +4,7 @@ srv/<step>/<generation>/              the files, checked one by one
 srv/<step>/<generation>.config.json   the site's configuration for it
 srv/<step>/<generation>.launch.json   how its service is started
 srv/<step>/current -> <generation>
-data/<step>/                          what the service keeps; outlives versions
+data/<name>/                          what the service keeps; outlives versions
 """
 
 import os
@@ -54,6 +54,7 @@ from verifier.runtime.drivers.service import (
     find_program,
 )
 from verifier.runtime.drivers.systemd import Systemd, is_usable
+from verifier.runtime.saved_data import DATA, data_name
 from verifier.runtime.setup import SetupFinding, look
 from verifier.site.disk import Disk
 
@@ -138,7 +139,7 @@ class FilesDriver:
             if context.config is not None:
                 _write_if_changed(context, _config_path(base, context), context.config, 0o600, owner)
             if plan.step.keep_running is not None:
-                data = context.site / "data" / plan.step.step
+                data = context.site / DATA / data_name(plan.step)
                 disk.make_folder(data.parent)
                 disk.make_folder(data, 0o700, exact=True)
                 if owner is not None:

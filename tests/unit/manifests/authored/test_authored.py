@@ -121,6 +121,12 @@ RELEASE_CASES: list[tuple[str, Change, str, str]] = [
     ("nothing to do", put("install", 1, "images")([]), '"step": "images"', "takes `images` and nothing else, found"),
     ("too much", put("install", 1, "chart")("small"), '"step": "images"', "found images, chart"),
     ("keeps", put("install", 1, "keep_running")(["x"]), "keep_running", "only driver files keeps a program running"),
+    (
+        "data",
+        put("install", 1, "data")("images"),
+        '"data"',
+        "`data` is the folder of a service, and the step keeps none",
+    ),
     ("unknown image", add("install", 1, "images")("db"), '"db"', "'db' is not in this release"),
     ("order", put("install", 2, "after")(["app"]), '"after"', "`after` names 'app', which is not a step above"),
     ("probe", put("probes", 0, "step")("x"), '"step": "x"', "'x' is not a step of `install`"),

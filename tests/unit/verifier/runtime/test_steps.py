@@ -729,13 +729,14 @@ def test_programs_get_the_data_folder_of_the_service_whose_data_they_name(lab: L
     release = release_with(
         install=(
             InstallStep(step="ledger", driver="files", files=("service",), keep_running=("./run",)),
-            InstallStep(step="pages", driver="files", files=("service",), keep_running=("./run",)),
+            InstallStep(step="pages", driver="files", files=("service",), keep_running=("./run",), data="texts"),
             InstallStep(step="images", driver="store", images=("api",)),
         )
     )
     data = lab.ground.site / "data"
     assert data_folder(lab.ground.site, release, ("ledger",)) == data / "ledger"
-    for names in (("ledger", "pages"), ("images",), ("database",), ()):
+    assert data_folder(lab.ground.site, release, ("texts",)) == data / "texts"
+    for names in (("ledger", "texts"), ("pages",), ("images",), ("database",), ()):
         assert data_folder(lab.ground.site, release, names) == data
 
 

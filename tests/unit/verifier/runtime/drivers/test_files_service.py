@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from manifests.documents.release import InstallStep
 from manifests.words.canonical import parse
@@ -144,6 +145,22 @@ def test_nothing_of_the_operator_reaches_the_service(lab: Lab, monkeypatch: pyte
     assert json.loads(Path(environment["WAYBILL_CONFIG"]).read_text())["port"] == lab.port
     assert Path(environment["WAYBILL_CONFIG"]).stat().st_mode & 0o777 == 0o600
     assert environment["WAYBILL_DATA"] == str(lab.site.folder / "data/app")
+
+
+def test_a_step_of_another_name_keeps_the_data_folder_that_it_names(lab: Lab) -> None:
+    """The service finds what the former one left there."""
+    first = lab.turn(1, "1.0.0").stage()
+    first.activate()
+    wait(lambda: ask(lab.port))
+    (lab.site.folder / "data/app/kept").write_text("of 1.0.0")
+    renamed = replace(STEP, step="web", data="app")
+    second = lab.turn(2, "1.1.0", renamed).stage()
+    first.deactivate()
+    second.activate()
+    environment = wait(lambda: ask(lab.port))["environment"]
+    assert environment["WAYBILL_STEP"] == "web"
+    assert Path(environment["WAYBILL_DATA"], "kept").read_text() == "of 1.0.0"
+    assert sorted(path.name for path in (lab.site.folder / "data").iterdir()) == ["app"]
 
 
 def test_words_reach_the_service_as_they_are(lab: Lab) -> None:
