@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from manifests.documents.report import Earlier, Install, Report
+from manifests.documents.rollback_causes import cause_text
 from manifests.words.text import short_digest
 
 
@@ -109,7 +110,7 @@ def _rollbacks(previous: Report | None, report: Report) -> Iterable[tuple[str, s
             continue
         source = versions.get(rollback.from_generation, f"generation {rollback.from_generation}")
         target = versions.get(rollback.to_generation, f"generation {rollback.to_generation}")
-        cause = f"automatically: {rollback.cause.replace('-', ' ')}" if rollback.automatic else "by hand"
+        cause = f"automatically: {cause_text(rollback.cause)}" if rollback.automatic else "by hand"
         if rollback.authorisation is not None and not rollback.automatic:
             cause += f", below its floor by authorisation {short_digest(rollback.authorisation)}"
         yield "rollback", f"rolled back from {source} to {target} {cause}"

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from manifests.documents.backup_proof import BackupProof
 from manifests.documents.report import ProbeState
+from manifests.documents.rollback_causes import cause_text
 from manifests.trust.root import Mark
 from manifests.words.time import rfc3339
 from verifier.site.journal.events import Act, Action, PartAct, Planned
@@ -191,7 +192,7 @@ class RolledBack(Struct, frozen=True):
     @property
     def words(self) -> str:
         how = "automatically" if self.automatic else "manually"
-        why = "" if self.code == "by-hand" else f": {self.code.replace('-', ' ')}"
+        why = "" if self.code == "by-hand" else f": {cause_text(self.code)}"
         return f"it was installed here before and rolled back {how} at {rfc3339(self.at)}{why}"
 
 

@@ -46,7 +46,7 @@ def test_a_trial_that_failed_and_went_back() -> None:
     assert story(first, trial, back) == [
         (1, 1, "install", "installed 1.0.0, confirmed"),
         (2, 2, "upgrade", "upgraded from 1.0.0 to 1.1.0, trial"),
-        (3, 3, "rollback", "rolled back from 1.1.0 to 1.0.0 automatically: probe failed"),
+        (3, 3, "rollback", "rolled back from 1.1.0 to 1.0.0 automatically: a probe did not pass"),
     ]
 
 

@@ -190,7 +190,7 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     words = "it was installed here before and rolled back automatically at 2026-03-01T12:00:"
     (row,) = data(status(place))["waiting"]
     assert row["before"].startswith(words)
-    assert row["before"].endswith(": probe failed")
+    assert row["before"].endswith(": a probe did not pass")
     assert f"r-1.1.0: {words}" in status(place).text
     site = place.open()
     found = [one.text for one in read_review_input(site, plan_change(site, "r-1.1.0"), load_driver).findings]
