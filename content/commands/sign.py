@@ -43,6 +43,7 @@ from content.signing.detached import (
 from content.signing.files import replace_file, rewrite_head
 from content.signing.preview import Preview, check_agreed
 from content.signing.previews import context_files, preview_file, preview_request
+from content.signing.request_signers import RequestSigners, read_signers, signers_file
 from content.signing.surroundings import Surroundings
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.documents.release import Release
@@ -195,7 +196,8 @@ class _Shown:
 
 def _prepare(task: _Task, folder: Path) -> Result:
     file, preview = task.file, task.preview
-    request = task.kind.request(file, context_files(file, task.name, task.around))
+    beside = (*context_files(file, task.name, task.around), *signers_file(file, task.name, folder, task.around))
+    request = task.kind.request(file, beside)
     if digest_of(request.document[1]) != preview.fingerprint:
         raise RefusedError("the file changed while it was read", where=str(file), remedy="prepare it again")
     write_request(request, folder, preview.lines)
@@ -226,16 +228,30 @@ def _answer(folder: Path, keys: tuple[str, ...], agreed: str | None, passphrase_
     answer_request(folder, request, signer)
     keyid = signer.public.keyid
     answers = [f"{name}.sig" for name, _ in request.to_sign]
+    signers = read_signers(folder)
+    missing = signers.missing_after(keyid) if signers is not None else ()
     text = [
         f"signed       {request.what}",
         f"by           {keyid}",
         *(f"wrote        {folder / name}" for name in answers),
+        *(_who_is_missing(signers, keyid) if signers is not None else ()),
         "",
-        "next: carry the folder back, then, where the file is (it says who is still missing):",
-        f"  waybill sign FILE --attach {quote(str(folder))}",
+        "next: carry the folder back to where it was prepared, then, there:",
+        f"  waybill sign {quote(signers.file if signers is not None else 'FILE')} --attach "
+        + quote(signers.folder if signers is not None else str(folder)),
     ]
-    data = {"what": request.what, "keyid": keyid, "files": answers, "signs": preview.data}
+    data = {"what": request.what, "keyid": keyid, "files": answers, "signs": preview.data, "missing": list(missing)}
     return Result("\n".join(text), data)
+
+
+def _who_is_missing(signers: RequestSigners, keyid: str) -> list[str]:
+    """Return who has to sign besides, as the folder says; others may have signed since it was prepared."""
+    if not signers.may_sign(keyid):
+        of = " or ".join(role.what for role in signers.roles)
+        return [f"warning      the folder says that key {keyid} is none of the {of}; --attach will refuse it"]
+    missing = signers.missing_after(keyid)
+    since = "as it was when the folder was prepared"
+    return [f"missing      {line}, {since}" for line in missing or ("nobody else",)]
 
 
 def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: str, file: Path, finding: str) -> None:

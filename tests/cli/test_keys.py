@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.trust.private_keys import encode_private
 from tests.vendor import RELEASE, SECOND, Vendor
 from tests.waybill import waybill
 
@@ -167,3 +168,85 @@ def test_no_secret_is_ever_printed(tmp_path: Path, how: tuple[str, ...]) -> None
     assert len(secrets) > 6
     for done, _ in runs:
         assert not [one for one in secrets if one in done.out + done.err]
+
+
+@pytest.fixture
+def three_officers(folder: Path) -> Path:
+    """A vendor whose next root needs two of three officers; nobody has signed it yet."""
+    for name in ("root-2", "root-3"):
+        assert waybill("keygen", f"keys/{name}.key", "--no-passphrase", cwd=folder).code == 0
+    path = folder / "trust.yaml"
+    listed = "".join(
+        f'  {name}: {{public: keys/{name}.pub, use: "file:keys/{name}.key"}}\n' for name in ("root-2", "root-3")
+    )
+    text = path.read_text().replace("\nroles:", f"{listed}\nroles:")
+    text = text.replace("root: {keys: [root-1], threshold: 1}", "root: {keys: [root-1, root-2, root-3], threshold: 2}")
+    path.write_text(text)
+    assert waybill("trust", "trust.yaml", cwd=folder).code == 0
+    return folder
+
+
+def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers: Path) -> None:
+    folder = three_officers
+    sign = ("sign", "trust/2.root.json")
+    assert waybill(*sign, "--prepare", "for root-2", cwd=folder).code == 0
+    # On the machine of an officer, where nothing but the folder and the key is.
+    away = folder.parent / "away"
+    away.mkdir()
+    (folder / "for root-2").rename(away / "request")
+    done = waybill("sign", "request", "--key", folder / "keys/root-2.key", cwd=away)
+    assert done.code == 0, done
+    missing = [line for line in done.out.splitlines() if line.startswith("missing ")]
+    assert len(missing) == 2
+    assert missing[0].startswith("missing      1 more of the root keys of version 2: ")
+    assert "(root-1)" in missing[0]
+    assert "(root-3)" in missing[0]
+    assert "root-2" not in missing[0]
+    assert missing[1].startswith("missing      1 more of the root keys of version 1: ")
+    assert missing[1].endswith("(root-1), as it was when the folder was prepared")
+    assert done.out.endswith(
+        "\n\nnext: carry the folder back to where it was prepared, then, there:\n"
+        "  waybill sign trust/2.root.json --attach 'for root-2'\n"
+    )
+    # There the command is typed as it was printed, and goes on with who is missing now.
+    (away / "request").rename(folder / "for root-2")
+    done = waybill(*sign, "--attach", "for root-2", cwd=folder)
+    assert done.code == 0, done
+    assert "missing      1 more of " in done.out
+    assert f"waybill sign trust/2.root.json --key {folder}/keys/root-1.key" in done.out
+    assert waybill(*sign, "--prepare", "for root-1", cwd=folder).code == 0
+    done = waybill("sign", "for root-1", "--key", "keys/root-1.key", "--json", cwd=folder)
+    assert done.json["missing"] == []
+    assert waybill("show", "for root-1", cwd=folder).out.count("signers.json: who has to sign") == 1
+
+
+def test_a_folder_warns_of_a_key_that_attach_will_refuse(three_officers: Path) -> None:
+    folder = three_officers
+    assert waybill("sign", "trust/2.root.json", "--prepare", "request", cwd=folder).code == 0
+    done = waybill("sign", "request", "--key", "keys/release-1.key", cwd=folder)
+    assert done.code == 0
+    assert "is none of the root keys of version 2 or root keys of version 1; --attach will refuse it" in done.out
+    assert waybill("sign", "trust/2.root.json", "--attach", "request", cwd=folder).code == 5
+
+
+def test_a_folder_whose_list_of_signers_was_lost_or_changed_is_signed_all_the_same(three_officers: Path) -> None:
+    folder = three_officers
+    for name, content in (("a", None), ("b", b"{}"), ("c", b'{"file":"\\u001b[2J","folder":"x","roles":[]}')):
+        assert waybill("sign", "trust/2.root.json", "--prepare", name, cwd=folder).code == 0
+        (folder / name / "signers.json").unlink()
+        if content is not None:
+            (folder / name / "signers.json").write_bytes(content)
+        done = waybill("sign", name, "--key", "keys/root-2.key", cwd=folder)
+        assert done.code == 0, done
+        assert f"waybill sign FILE --attach {name}" in done.out
+        assert "missing" not in done.out
+
+
+def test_the_signers_of_a_release_are_named_too(tmp_path: Path) -> None:
+    Vendor(threshold=2, signers=(RELEASE,)).write(tmp_path / "small.tar")
+    (tmp_path / "second.key").write_bytes(encode_private(SECOND, None))
+    (tmp_path / "second.key").chmod(0o600)
+    assert waybill("sign", "small.tar", "--prepare", "request", cwd=tmp_path).code == 0
+    done = waybill("sign", "request", "--key", "second.key", cwd=tmp_path)
+    assert "missing      nobody else, as it was when the folder was prepared" in done.out
+    assert "  waybill sign small.tar --attach request" in done.out

@@ -22,6 +22,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import console.options
+import console.output
 import waybill
 from console import clock
 from console.output import print_result
@@ -75,6 +76,16 @@ class Stage:
         """Run a command, and keep what it prints under ``name``."""
         assert name not in self.screens, name
         self.screens[name] = self.run(*arguments)
+
+    def preview(self, name: str, *arguments: object) -> None:
+        """Run a command, and keep what it says before its result under ``name``: its messages, not its result."""
+        assert name not in self.screens, name
+        said: list[str] = []
+        with ExitStack() as stack:
+            _everywhere(stack, console.output.say, said.append)
+            self.run(*arguments)
+        text = "\n".join(said)
+        self.screens[name] = {width: self._stable(_print(Result(text), width)) for width in WIDTHS}
 
     def key(self, name: str, signer: FileSigner) -> Path:
         """Files NAME.key and NAME.pub of ``signer``; the path of the private one."""
