@@ -20,7 +20,7 @@ from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import Blocked, NextPart, Restore
 from verifier.site.releases import bundle_again
-from verifier.site.unread import attempt
+from verifier.site.unread import attempt, taken_in_before
 
 FindMissing = Callable[[Iterable[Blob]], tuple[Blob, ...]]
 
@@ -28,13 +28,15 @@ FindMissing = Callable[[Iterable[Blob]], tuple[Blob, ...]]
 def read_rollback(site: Site, release: Release) -> Rollback:
     """Return the release's rollback document. Raises DamagedError when the store lacks it."""
     what = f"rollback document of release {release.version}"
-    return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK, what), what)
+    with taken_in_before():
+        return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK, what), what)
 
 
 def read_contract(site: Site, release: Release) -> Contract:
     """Return the release's telemetry contract. Raises DamagedError when the store lacks it."""
     what = f"telemetry contract of release {release.version}"
-    return parse_contract(site.store.get(release.contract, MAX_CONTRACT, what), what)
+    with taken_in_before():
+        return parse_contract(site.store.get(release.contract, MAX_CONTRACT, what), what)
 
 
 def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> int:

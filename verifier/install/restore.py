@@ -89,9 +89,10 @@ def _restore(site: Site, generation: Generation) -> tuple[str, ...]:
     site.disk.make_folder(folder)
     for name, (digest, data, mode) in wanted.items():
         path = folder / name
-        if path.is_file() and digest_of(path.read_bytes()) == digest:
+        held = attempt(path.read_bytes, [])
+        if held is not None and digest_of(held) == digest:
             continue
-        if digest_of(data) == digest:
+        if digest_of(data) == digest and not path.is_dir():
             site.disk.write(path, data, mode)
         else:
             lost.append(name)
@@ -100,6 +101,13 @@ def _restore(site: Site, generation: Generation) -> tuple[str, ...]:
 
 def _unrestored(site: Site, generation: Generation, lost: tuple[str, ...]) -> DamagedError:
     folder = site.generation_folder(generation.number)
+    if (folder / lost[0]).is_dir():
+        return DamagedError(
+            f"generation {generation.number} runs, and a folder is in the place of {lost[0]}",
+            where=str(folder / lost[0]),
+            remedy="move the folder away, then run `waybill recover`, which writes the file again",
+            finding="generation-damaged",
+        )
     where = "site.yaml no longer says what it said then" if "release.json" not in lost else "the head is not kept"
     return DamagedError(
         f"generation {generation.number} runs, and {', '.join(lost)} cannot be written again: {where}",

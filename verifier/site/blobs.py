@@ -17,7 +17,7 @@ from content.bundle.damage import unreadable as unreadable_ranges
 from content.bundle.places import Bulk, MemberLocation, damaged_range
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import DamagedError, HostError, unreadable
+from manifests.words.errors import DamagedError, HostError, MalformedError, unreadable
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are
 from verifier.site.disk import Disk, Receiver, Source
@@ -61,11 +61,17 @@ def read_checked(
         missing, changed: Remedy and finding of the error.
 
     Raises:
-        DamagedError: The file is missing or has other bytes.
+        DamagedError: The file is missing, has other bytes, or cannot be read by an account that may read it.
     """
     if not path.is_file():
         raise DamagedError(f"{what} is missing", where=str(path), remedy=missing[0], finding=missing[1])
-    data = read_capped(path, max_bytes)
+    try:
+        data = read_capped(path, max_bytes)
+    except (HostError, MalformedError) as error:
+        if not os.access(path, os.R_OK):
+            raise  # rights are no damage
+        remedy, finding = missing if isinstance(error, HostError) else changed
+        raise DamagedError(error.problem, where=str(path), remedy=remedy, finding=finding) from None
     if (observed := digest_of(data)) != digest:
         problem = f"{what} has digest {observed}, expected {digest}"
         raise DamagedError(problem, where=str(path), remedy=changed[0], finding=changed[1])

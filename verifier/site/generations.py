@@ -15,6 +15,7 @@ from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.journal.events import Planned
 from verifier.site.journal.installs import Generation
+from verifier.site.unread import taken_in_before
 
 GENERATION_TYPE = "application/vnd.waybill.generation.v1+json"
 MAX_CONFIG = 1 << 20
@@ -95,12 +96,13 @@ def read_generation(folder: Path, number: int, digests: Generation | Planned) ->
     config = None if digests.config is None else checked("config.json", digests.config, MAX_CONFIG)
     _check_config(config or b"{}", folder / "config.json")
     settings = checked("settings.json", digests.settings, MAX_CONFIG)
-    return Installed(
-        number=number,
-        release=parse_release(release, str(folder / "release.json")),
-        settings=parse(settings, SiteFile, "settings", max_bytes=MAX_CONFIG),
-        config=config,
-    )
+    with taken_in_before():
+        return Installed(
+            number=number,
+            release=parse_release(release, str(folder / "release.json")),
+            settings=parse(settings, SiteFile, str(folder / "settings.json"), max_bytes=MAX_CONFIG),
+            config=config,
+        )
 
 
 def _check_config(config: bytes, path: Path) -> None:

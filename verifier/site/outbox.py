@@ -18,6 +18,7 @@ from verifier.site.generations import read_running
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import KeyRenewed, Reported
 from verifier.site.journal.state import SiteState
+from verifier.site.unread import taken_in_before
 
 HISTORY = 12
 MAX_ROTATION = 4096
@@ -214,7 +215,8 @@ def read_report(site: Site, seq: int, digest: str) -> SignedReport:
     missing = ("run `waybill report --new`", "report-gone")
     changed = ("keep this file for support, and run `waybill report --new`", "report-changed")
     raw = read_checked(path, digest, MAX_BUNDLE, "the report", missing=missing, changed=changed)
-    return verify_report(raw, site.state.key_of_report(seq), str(path))
+    with taken_in_before():
+        return verify_report(raw, site.state.key_of_report(seq), str(path))
 
 
 def report_history(site: Site) -> int:

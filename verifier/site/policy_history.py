@@ -14,6 +14,7 @@ from manifests.documents.policy import Policy, parse_policy
 from manifests.words.errors import RefusedError, UntrustedError
 from verifier.rules.agreement import count_approvals, roles_needed
 from verifier.site.journal.events import PolicyInForce
+from verifier.site.unread import taken_in_before
 
 ReadDocument = Callable[[str], bytes]
 
@@ -37,7 +38,8 @@ def prove_policies(events: tuple[PolicyInForce, ...], site: str, document: ReadD
 
 
 def _read(event: PolicyInForce, document: ReadDocument) -> Policy:
-    policy = parse_policy(document(event.digest), f"policy {event.number}")
+    with taken_in_before():
+        policy = parse_policy(document(event.digest), f"policy {event.number}")
     if policy.number != event.number:
         raise _unproved(f"the document is policy {policy.number}", event.number)
     return policy
@@ -46,13 +48,15 @@ def _read(event: PolicyInForce, document: ReadDocument) -> Policy:
 def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: str, document: ReadDocument) -> None:
     if event.plan is None:
         raise _unproved("it has no plan", event.number)
-    plan = parse_plan(document(event.plan))
+    with taken_in_before():
+        plan = parse_plan(document(event.plan))
     if (plan.site, plan.action, plan.policy, plan.subject) != (site, "policy", before.digest, event.digest):
         raise _unproved("its plan is about something else", event.number)
     verdicts = []
     for digest in event.approvals:
         try:
-            signed = verify_approval(document(digest), policy, f"approval of policy {event.number}")
+            with taken_in_before():
+                signed = verify_approval(document(digest), policy, f"approval of policy {event.number}")
         except RefusedError as error:
             raise _unproved(error.problem, event.number) from None
         if signed.approval.plan == plan.digest and signed.approval.verdict == "approve":

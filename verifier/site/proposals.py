@@ -1,9 +1,12 @@
 """The proposals in the site's folder: ``site.yaml`` and ``policy.yaml`` as they are now."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -19,6 +22,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
 from verifier.site.folder import POLICY_YAML, SITE_YAML
 from verifier.site.journal.state import SiteState
+from verifier.site.unread import taken_in_before
 
 _LOST_SITE_YAML = (
     "copy site.yaml from a backup of the site; without one, and once a release runs, `waybill recover` writes what is "
@@ -26,6 +30,7 @@ _LOST_SITE_YAML = (
 )
 _LOST_POLICY_YAML = "copy policy.yaml from a backup of the site; the policy in force does not need the file"
 _LOST_KEY = "copy the file of the public key from a backup of the site, or correct its path in policy.yaml"
+Read = TypeVar("Read")
 _CONFIG = msgspec.json.Encoder(order="sorted", decimal_format="number")
 # Keywords whose message holds names of keys, and no values.
 _NAMES_ONLY = frozenset({"required", "additionalProperties", "uniqueItems"})
@@ -53,8 +58,8 @@ class SiteProposal:
 
 def read_site_yaml(folder: Path) -> SiteProposal:
     """Read ``site.yaml``. Raises MalformedError with ``file:line`` for the first problem."""
-    path = _present(folder / SITE_YAML, _LOST_SITE_YAML)
-    file, unfilled = without_placeholders(read_handwritten(path, decimals_under="config"))
+    file = _read(folder / SITE_YAML, lambda path: read_handwritten(path, decimals_under="config"), _LOST_SITE_YAML)
+    file, unfilled = without_placeholders(file)
     site = file.to(SiteFile)
     for problem in site_problems(file, site):
         raise problem
@@ -105,7 +110,8 @@ def config_problems(
 
     instance = json.loads(proposal.config, parse_float=Decimal)
     try:
-        errors = config_errors(read_config_schema(schema, what), instance, what)
+        with taken_in_before():
+            errors = config_errors(read_config_schema(schema, what), instance, what)
     except MalformedError as failure:
         return (failure,)
     hidden, problems = hidden_by(schema), []
@@ -126,12 +132,15 @@ def _wrong_config(proposal: SiteProposal, problem: str, path: str, remedy: str) 
 
 def read_policy_yaml(folder: Path) -> Policy:
     """Compile ``policy.yaml`` with the keys that it names. Raises MalformedError with ``file:line``."""
-    file = read_handwritten(_present(folder / POLICY_YAML, _LOST_POLICY_YAML))
-    return compile_policy(file, lambda path: read_public(_present(folder / path, _LOST_KEY)))
+    file = _read(folder / POLICY_YAML, read_handwritten, _LOST_POLICY_YAML)
+    return compile_policy(file, lambda path: _read(folder / path, read_public, _LOST_KEY))
 
 
-def _present(path: Path, remedy: str) -> Path:
-    """Return the path of a file that a person keeps. Raises HostError with the way back when it is missing."""
+def _read(path: Path, read: Callable[[Path], Read], remedy: str) -> Read:
+    """Read a file that a person keeps. Raises HostError with the way back when it is lost."""
     if not path.exists():
         raise HostError("the file is missing", where=str(path), remedy=remedy, finding="file-missing")
-    return path
+    try:
+        return read(path)
+    except HostError as error:
+        raise (error.with_(remedy=remedy) if os.access(path, os.R_OK) else error) from None

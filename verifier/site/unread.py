@@ -1,11 +1,25 @@
 """Read what is stored for showing: a document that cannot be read is named with the reason, and hides nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from manifests.words.errors import WaybillError, unreadable
+from manifests.words.errors import MalformedError, WaybillError, unreadable
 
 Read = TypeVar("Read")
+
+_REPORT_IT = (
+    "keep the file and report this to support: an older version of Waybill took it in, and this one does not read it"
+)
+
+
+@contextmanager
+def taken_in_before() -> Iterator[None]:
+    """Say what to do about bytes with the right digest that cannot be parsed: to restore the file would not help."""
+    try:
+        yield
+    except MalformedError as error:
+        raise (error.with_(remedy=_REPORT_IT) if error.remedy == MalformedError.usual else error) from None
 
 
 def attempt(read: Callable[[], Read], failures: list[WaybillError]) -> Read | None:

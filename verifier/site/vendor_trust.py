@@ -4,6 +4,7 @@ Both have their own signatures and need no approval. They are durable before any
 verified, so that a revocation takes effect at once.
 """
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import dropwhile
@@ -15,10 +16,10 @@ from manifests.trust.revocations import Revocations, judge_revocations, parse_re
 from manifests.trust.root import MAX_ROOT, Chain, SignedRoot, join_roots, parse_root, verify_chain
 from manifests.trust.root_change import RootChange, change_of_roots
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, MalformedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, HostError, MalformedError, UntrustedError, WaybillError
 from verifier.site.folder import Site
 from verifier.site.journal.events import Alarm, RevocationsInForce, RootInForce
-from verifier.site.unread import attempt
+from verifier.site.unread import attempt, taken_in_before
 
 Notify = Callable[[str], None]
 
@@ -77,6 +78,10 @@ def _own_document(site: Site, path: Path) -> bytes:
             if signed.root.version != pin.version or signed.fingerprint == pin.digest:
                 return raw
             problem = f"it is not the root {pin.version} that the journal names"
+    except HostError as error:
+        if not os.access(path, os.R_OK):
+            raise  # rights are no damage
+        problem = error.problem
     except MalformedError:
         pass  # the detail, such as a pattern of the format, helps nobody: the file is ours and was whole once
     raise DamagedError(
@@ -98,7 +103,8 @@ def list_in_force(site: Site) -> Revocations | None:
     except DamagedError as error:
         remedy = f"receive a medium that carries revocation list {version} again: waybill receive MEDIUM"
         raise error.with_(problem=f"revocation list {version}: {error.problem}", remedy=remedy) from None
-    return parse_revocations(raw, f"revocation list {version}")[1]
+    with taken_in_before():
+        return parse_revocations(raw, f"revocation list {version}")[1]
 
 
 def own_chain(site: Site) -> Chain:

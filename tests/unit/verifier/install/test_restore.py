@@ -80,6 +80,28 @@ def test_what_nothing_here_has_any_more_is_named_with_the_ways_on(place: Place) 
     assert place.rollback(1, person="ops-1").error is None
 
 
+def test_a_folder_in_the_place_of_a_file_is_left_to_a_person(place: Place) -> None:
+    path = place.path / "generations" / "1" / "release.json"
+    raw = path.read_bytes()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DamagedError, match="a folder is in the place of release") as caught:
+        place.recover()
+    assert (caught.value.where, "move the folder away" in caught.value.remedy) == (str(path), True)
+    path.rmdir()
+    assert place.recover()[1].error is None
+    assert path.read_bytes() == raw
+
+
+def test_an_unreadable_file_is_written_again(place: Place) -> None:
+    path = place.path / "generations" / "1" / "release.json"
+    raw = path.read_bytes()
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+    assert place.recover()[0] == "written again: damaged files of generation 1"
+    assert (path.read_bytes(), path.is_symlink()) == (raw, False)
+
+
 def test_a_damaged_former_generation_is_mended_too(place: Place) -> None:
     assert place.bring(TWO.write(place.path.parent / "2.tar")).error is None
     damage(place.path / "generations" / "1" / "release.json", "changed")
