@@ -70,6 +70,8 @@ def test_there_and_back(shell: Shell) -> None:
     assert database(site).read_bytes() == OLD
     told = shell.run("history").stdout
     assert "rollback of b-1 begins, generation 2 to 1" in told
+    assert "backup of database made: 19 B of 19 B" in told
+    assert "restore of database from its backup tried: proves nothing" in told
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,9 @@ def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Sh
     assert re.search(r"backup service: \d+ B, 3 rows; data/service has 8.0 KiB", done.err)
     assert "try service: 3 rows, as in the backup" in done.err
     assert shop.visits() == 1
+    history = shop.run("history").out
+    assert re.search(r"backup of service made: \d+ B of 8.0 KiB, 3 rows", history)
+    assert "restore of service from its backup tried: proves 3 rows, as in the backup" in history
     back = shop.run("rollback", "--key", shop.folder / "me.key")
     assert "restore service from its backup (3 rows): shop-admin load" in back.err
     assert shop.visits() == 3

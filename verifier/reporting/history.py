@@ -11,6 +11,7 @@ from itertools import groupby
 import msgspec
 
 from manifests.words.text import short_digest, table
+from manifests.words.units import show_size
 from verifier.approval.page import Page, Row, Section, Table
 from verifier.site.folder import Site
 from verifier.site.journal import events as e
@@ -217,6 +218,8 @@ def _change_text(event: _ChangeEvent) -> str:
             return "approvals counted"
         case e.Intent() | e.Approved():
             return ""
+        case e.Outcome(act="backup" | "try", result="done"):
+            return _backup_text(event)
         case e.Outcome(act=act, step=step, result="done"):
             return {"switch": "switched", "retreat": "rolled back"}.get(act, "") if step is None else ""
         case e.Outcome(act=act, step=step, detail=detail):
@@ -227,6 +230,16 @@ def _change_text(event: _ChangeEvent) -> str:
             return f"neither the old nor the new generation could be restored: {detail or code}"
         case e.AskedAgain(way=way):
             return f"retry requested, {way}"
+
+
+def _backup_text(event: e.Outcome) -> str:
+    """Return the text of an entry about a backup that was made or tried: its sizes, and what its programs stated."""
+    if event.act == "try":
+        proved = f"proves {event.proof.words}, as in the backup" if event.proof else "proves nothing"
+        return f"restore of {event.step} from its backup tried: {proved}"
+    saved = f" of {show_size(event.saved_bytes)}" if event.saved_bytes else ""
+    stated = f", {event.proof.words}" if event.proof else ""
+    return f"backup of {event.step} made: {show_size(event.size)}{saved}{stated}"
 
 
 def _trust_text(event: _TrustEvent) -> str:
