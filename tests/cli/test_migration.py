@@ -61,6 +61,8 @@ def test_there_and_back(shell: Shell) -> None:
     assert "database: admin dump; tried by admin load --scratch; the trial proves nothing; " in shown
     order = ["back up database: admin dump", "migrate, step two: admin migrate 2", "switch to generation 2"]
     assert [shown.index(line) for line in order] == sorted(shown.index(line) for line in order)
+    planned = shell.run("install", "r-1.1.0", "--dry-run")
+    assert "tried before the switch; the trial proves nothing" in planned.stdout + planned.stderr
     shell.run("install", "r-1.1.0")
     assert database(site).read_bytes() == OLD.replace(b"1", b"3", 1)
     assert (site / "backups" / "2" / "database").read_bytes() == OLD

@@ -9,6 +9,7 @@ from manifests.words.errors import AttentionError, InconsistentError, RefusedErr
 from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size
 from verifier.change.data_return import check_previous_generation
+from verifier.change.forecast import proves_words
 from verifier.change.route import Route, items_under_way
 from verifier.change.space import InstallNeed
 from verifier.change.transaction import transaction_error, trial_commands
@@ -103,7 +104,10 @@ def check_rollback_possible(
     if change.planned.document and document is not None:  # 2
         runtime.programs.check(site, change.installed, document)
         for backup in document.backup if running is not None else ():
-            lines += (f"backup {backup.name}: at most {show_size(backup.at_most_bytes)}, proven before the switch",)
+            size = show_size(backup.at_most_bytes)
+            lines += (
+                f"backup {backup.name}: at most {size}, tried before the switch; the trial {proves_words(backup)}",
+            )
         lines += tuple(f"migration {step.name}: {' '.join(step.do)}" for step in document.steps)
     return lines
 
