@@ -72,7 +72,8 @@ def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Re
     path = quote(str(file))
     if missing:
         known = [keyid for keyid in missing if keyid in around.uses] or missing
-        uri = around.uses.get(known[0], "KEY")
+        # A key that both versions of a root lack brings the root further than one of the new version alone.
+        uri = around.uses.get(max(known, key=missing.count), "KEY")
         is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
         key = quote(str(key_path(uri, vendor_folder(file))) if is_file else uri)
         sign = f"waybill sign {path}"
