@@ -9,7 +9,7 @@ from console.clock import utc_now
 from console.options import command, passphrase_option
 from console.result import Result
 from content.commands.open_key import open_keys
-from fleet.commands.options import check_keys, fleet_option, key_option, open_ledger, root_option, trusting
+from fleet.commands.options import check_keys, fleet_option, key_option, named_roots, open_ledger, pin, root_option
 from fleet.outgoing.consign import (
     ConsignmentOrder,
     SignedConsignment,
@@ -83,11 +83,12 @@ def consign_command(
     """
     check_keys(keys)
     parsed = tuple(parse_request(text, number) for number, text in enumerate(requests, 1))
-    with open_ledger(place) as engine, trusting(engine, root):
+    with open_ledger(place) as engine:
+        named = named_roots(root)
         # One consignment for a site, however often and by whatever end of its id it is named.
         rows = tuple({row.site: row for row in (find_site(engine, text) for text in sites)}.values())
         check_medium(medium, rows)
-        signing = signing_root(engine)
+        signing = signing_root(engine, named)
         revoked = None
         if revocations is not None:
             revoked = carried_list(signing, read_capped(revocations, MAX_REVOCATIONS), str(revocations))
@@ -100,6 +101,7 @@ def consign_command(
         order = ConsignmentOrder(signing, open_keys(keys, passphrase_fd), revoked, parsed, carried)
         signed = consign(engine, rows, order, utc_now(), challenge=lambda: secrets.token_bytes(32))
         written = write_medium(engine, medium, signed, utc_now())
+        pin(engine, named)
     return _result(signed, written)
 
 

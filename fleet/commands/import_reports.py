@@ -8,7 +8,8 @@ import msgspec
 from console.clock import utc_now
 from console.options import command
 from console.result import Result
-from fleet.commands.options import fleet_option, open_ledger, pin, root_option
+from fleet.commands.options import fleet_option, named_roots, open_ledger, pin, root_option
+from fleet.intake.import_trust import ImportTrust
 from fleet.intake.intake import import_paths
 from fleet.intake.result import claim_text, contradiction, import_attention, import_data, import_text
 from fleet.intake.telephone import record_claim
@@ -35,9 +36,11 @@ def import_command(paths: tuple[Path, ...], lines: tuple[str, ...], root: Path |
         for path in paths:
             if not path.exists():
                 raise missing_file(str(path))
-        pin(engine, root)
+        trust = ImportTrust(named_roots(root))
         claims = [record_claim(engine, line, utc_now()) for line in lines]
-        result = import_paths(engine, paths, utc_now())
+        result = import_paths(engine, paths, utc_now(), trust)
+        if result.stopped is None:
+            pin(engine, trust.named, tuple(trust.heads))
     text = "\n".join([*map(claim_text, claims), *([import_text(result)] if paths else [])])
     data = {**import_data(result), "lines": msgspec.to_builtins(claims)}
     return Result(text, data, result.stopped or import_attention(result) or contradiction(claims))

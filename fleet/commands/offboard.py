@@ -16,9 +16,10 @@ from fleet.commands.options import (
     check_keys,
     fleet_option,
     key_option,
+    named_roots,
     open_ledger,
+    pin,
     root_option,
-    trusting,
     usual_key,
 )
 from fleet.outgoing.consign import signing_root
@@ -86,14 +87,17 @@ def offboard_command(
     with open_ledger(place) as engine:
         row = find_site(engine, site)
         purged = _purged(engine, row) if purging else None
+        named = named_roots(root) if closing else ()
         if closing:
-            with trusting(engine, root):
-                state = close_site(engine, row, request, signing_root(engine), open_keys(keys, passphrase_fd))
+            signing = signing_root(engine, named)
+            state = close_site(engine, row, request, signing, open_keys(keys, passphrase_fd))
         else:
             # A closed site and a purge change nothing more.
             known = offboarding_state(engine, row) if purging or row.closed_at is not None else None
             state = known or request_offboarding(engine, row, request)
-    return _result(state, out, purged, closing=closing)
+        result = _result(state, out, purged, closing=closing)
+        pin(engine, named)
+    return result
 
 
 def _purged(engine: Engine, row: SiteRow) -> PurgeResult:

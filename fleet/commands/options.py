@@ -13,12 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from console.clock import utc_now
 from console.options import typed_command
 from console.output import say
+from content.trust.head import VerifiedHead
+from fleet.intake.releases import record_roots
 from fleet.ledger.opening import database_error, find_fleet, open_fleet
-from fleet.outgoing.enrol import pin_roots, restore_roots, root_rows
+from fleet.outgoing.enrol import pin_roots
 from manifests.trust.keys import read_capped
 from manifests.trust.root import MAX_ROOT, Pin, SignedRoot, parse_root, read_root, verify_chain
 from manifests.words.digest import digest_of
-from manifests.words.errors import UsageError, WaybillError
+from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_groups
 
 fleet_option = click.option(
@@ -53,28 +55,18 @@ def open_ledger(place: str | None, *, create: bool = False) -> Iterator[Engine]:
         engine.dispose()
 
 
-def pin(engine: Engine, root: Path | None) -> None:
-    """Trust the root document of ``--root``, if given, and print that."""
-    named = named_roots(root)
+def pin(engine: Engine, named: tuple[SignedRoot, ...], heads: tuple[VerifiedHead, ...] = ()) -> None:
+    """Trust the root documents of ``--root``, as the last step of a command, and print that.
+
+    A command that fails before, or is killed, has trusted nothing new.
+
+    Args:
+        heads: Of bundles that these root documents vouch for; the roots that they carry are known from now on.
+    """
     with engine.begin() as connection:
         added = pin_roots(connection, named, utc_now())
-    if added:
-        say_trusted(named[0])
-
-
-@contextmanager
-def trusting(engine: Engine, root: Path | None) -> Iterator[None]:
-    """Trust the root document of ``--root`` for the block; if the block fails, the ledger trusts what it did before."""
-    named = named_roots(root)
-    with engine.begin() as connection:
-        before = root_rows(connection, named)
-        added = pin_roots(connection, named, utc_now())
-    try:
-        yield
-    except WaybillError:
-        with engine.begin() as connection:
-            restore_roots(connection, named, before)
-        raise
+        for head in heads:
+            record_roots(connection, head, utc_now())
     if added:
         say_trusted(named[0])
 

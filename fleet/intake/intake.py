@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from fleet.intake.carriers import is_carrier
+from fleet.intake.import_trust import ImportTrust
 from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
 from fleet.intake.releases import record_release
@@ -58,12 +59,17 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, WaybillError
 
 
-def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> ImportResult:
+def import_paths(
+    engine: Engine, paths: tuple[Path, ...], now: datetime, trust: ImportTrust | None = None
+) -> ImportResult:
     """Import everything of ours below ``paths``; reads there, writes only the ledger.
+
+    The roots of ``trust`` count, and are not recorded: the caller does that when the import did not stop.
 
     Reports are written before refused files. A failure of the database ends the import; the result names it and what is
     in the ledger. Raises HostError for a path that does not exist.
     """
+    trust = trust or ImportTrust()
     result = ImportResult(named=frozenset(str(path.resolve()) for path in paths if not path.is_dir()))
     refused = RefusedFiles()
     small: list[str] = []
@@ -74,7 +80,7 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
         for entry in walk(paths):
             empty -= {folder for folder in empty if Path(entry.path).is_relative_to(folder)}
             if entry.kind == "bundle":
-                release = record_release(engine, entry.path, now)
+                release = record_release(engine, entry.path, now, trust)
                 if isinstance(release, RefusedFile):
                     refused.add(release)
                 else:
@@ -90,7 +96,7 @@ def import_paths(engine: Engine, paths: tuple[Path, ...], now: datetime) -> Impo
         for folder in sorted(empty):
             hint = "name the folder on the medium that holds the reports"
             result.add(FileResult(folder, "unused", "the folder holds no file", "folder-empty", hint))
-        run = _Run(engine, now, result, refused)
+        run = _Run(engine, now, result, refused, ReleaseLibrary(trust))
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
         refused.write(engine, now, result)

@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from sqlalchemy import Connection, func, select
 
+from fleet.intake.import_trust import ImportTrust
 from fleet.ledger.tables import components, contracts, releases, reports, roots
 from fleet.rules.values import KnownRelease, Library, ReportFinding
 from manifests.documents.contract import parse_contract
@@ -27,7 +28,8 @@ def stored_report(raw: bytes) -> Report:
 class ReleaseLibrary:
     """The vendor's releases, read from the ledger once for an import; components only of those that are named."""
 
-    def __init__(self) -> None:
+    def __init__(self, trust: ImportTrust | None = None) -> None:
+        self._trust = trust or ImportTrust()
         self._library: Library | None = None
         self._components: dict[str, dict[ComponentKey, Expected]] = {}
         self._claims: dict[SequenceKey, dict[str, str]] | None = None
@@ -43,6 +45,8 @@ class ReleaseLibrary:
         names = ("digest", "product", "version", "channel", "epoch", "sequence", "contract")
         known_roots: dict[int, set[str]] = defaultdict(set)
         for version, digest in connection.execute(select(roots.c.version, roots.c.digest)):
+            known_roots[version].add(digest)
+        for version, digest in self._trust.known():
             known_roots[version].add(digest)
         self._library = Library(
             releases={

@@ -11,6 +11,7 @@ from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.head import open_head
 from content.bundle.places import find_places
 from content.trust.head import VerifiedHead, verify_head
+from fleet.intake.import_trust import ImportTrust
 from fleet.intake.quarantine import RefusedFile, large_file, settle_quarantine
 from fleet.intake.result import BUNDLE_AGAIN, FileResult, unreadable_result, with_next_step
 from fleet.intake.scan import digest_of_file, read_start
@@ -24,17 +25,24 @@ from manifests.words.text import short_digest
 from manifests.words.time import parse_time
 
 
-def record_release(engine: Engine, path: str, now: datetime) -> FileResult | RefusedFile:
+def record_release(
+    engine: Engine, path: str, now: datetime, trust: ImportTrust | None = None
+) -> FileResult | RefusedFile:
     """Record a release from the head of its bundle, and its telemetry contract from the bulk."""
+    trust = trust or ImportTrust()
     try:
         size = Path(path).stat().st_size
         with engine.begin() as connection:
-            head = _verify(connection, Path(path))
+            head, vouched = _verify(connection, Path(path), trust)
             file_result = _record(connection, head, path, now)
+            if vouched:
+                record_roots(connection, head, now)
             _record_contract(connection, head, Path(path), now)
             if _was_refused(connection, size):
                 settle_quarantine(connection, [digest_of_file(path)], now)
-            return file_result
+        if not vouched:
+            trust.heads.append(head)
+        return file_result
     except OSError as error:
         return unreadable_result(path, error)
     except WaybillError as error:
@@ -51,13 +59,18 @@ def _was_refused(connection: Connection, size: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _verify(connection: Connection, path: Path) -> VerifiedHead:
-    """Verify the head from the newest root of the ledger that its chain of roots contains."""
+def _verify(connection: Connection, path: Path, trust: ImportTrust) -> tuple[VerifiedHead, bool]:
+    """Verify the head from the newest root that its chain contains; return whether the ledger has that root.
+
+    Roots of the ledger come before those that count for this import alone.
+    """
     head = open_head(path)
     known = connection.execute(select(roots.c.version, roots.c.digest).order_by(roots.c.version.desc())).all()
-    for version, digest in known:
+    pins = [(version, digest, True) for version, digest in known]
+    pins += [(version, digest, False) for version, digest in sorted(set(trust.known()), reverse=True)]
+    for version, digest, vouched in pins:
         try:
-            return verify_head(head, Pin(version=version, digest=digest))
+            return verify_head(head, Pin(version=version, digest=digest)), vouched
         except UntrustedError as error:
             if error.finding != "root-unknown":
                 raise
@@ -67,11 +80,10 @@ def _verify(connection: Connection, path: Path) -> VerifiedHead:
 
 
 def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime) -> FileResult:
-    """Write the release, its components and its roots; a known release changes only the roots."""
+    """Write the release and its components; a known release changes nothing."""
     release = head.release
     shown = f"{release.product} {release.version}, {release.channel} {release.sequence}"
     if connection.execute(select(releases.c.digest).where(releases.c.digest == head.release_digest)).first():
-        _record_roots(connection, head, now)
         return FileResult(name, "known", f"{shown}: already known", "release-known")
     names = ("product", "channel", "epoch", "sequence")
     place = {"vendor": head.chain.newest.vendor, **{column: getattr(release, column) for column in names}}
@@ -85,7 +97,6 @@ def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime
             remedy="ask the vendor who signed the second release; a sequence is used once",
             finding="sequence-reused",
         )
-    _record_roots(connection, head, now)
     connection.execute(
         insert(releases).values(
             **place,
@@ -124,7 +135,8 @@ def _record_contract(connection: Connection, head: VerifiedHead, path: Path, now
     connection.execute(insert(contracts).values(digest=blob.digest, imported_at=now, raw=raw))
 
 
-def _record_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
+def record_roots(connection: Connection, head: VerifiedHead, now: datetime) -> None:
+    """Write the root documents of a head's chain that the ledger does not have; they are known, and not pinned."""
     known = {row.digest: row for row in connection.execute(select(roots.c.digest, roots.c.vendor, roots.c.raw))}
     for signed in head.chain.roots:
         root = signed.root

@@ -85,16 +85,22 @@ def folder_name(site: str) -> str:
     return site.replace("/", ".")
 
 
-def signing_root(engine: Engine) -> SignedRoot:
-    """Return the newest root document that the ledger holds whole. Raises RefusedError if there is none."""
+def signing_root(engine: Engine, named: tuple[SignedRoot, ...] = ()) -> SignedRoot:
+    """Return the newest root document that the ledger holds whole, or the first of ``named`` if that is as new.
+
+    Raises RefusedError if there is none.
+    """
     with engine.connect().execution_options(waybill_reading=True) as connection:
         whole = roots.c.raw.is_not(None)
         raw = connection.execute(select(roots.c.raw).where(whole).order_by(roots.c.version.desc()).limit(1)).scalar()
-    if raw is None:
+    known = None if raw is None else parse_root(raw, "root of the ledger")
+    if named and (known is None or known.root.version <= named[0].root.version):
+        return named[0]
+    if known is None:
         problem = "the ledger holds no root document, so the keys that may sign consignments are unknown"
         remedy = "name the vendor's newest root with --root ROOT.json, or import a bundle"
         raise RefusedError(problem, where="--root", remedy=remedy, finding="root-missing")
-    return parse_root(raw, "root of the ledger")
+    return known
 
 
 def check_signers(root: SignedRoot, signers: tuple[Signer, ...]) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from fleet.intake.intake import import_quarantined
 from fleet.intake.reporting_keys import first_policy_of
@@ -121,20 +121,6 @@ def pin_roots(connection: Connection, named: tuple[SignedRoot, ...], now: dateti
         elif row is None or row.raw is None:
             connection.execute(update(roots).where(here).values(values))
     return added
-
-
-def root_rows(connection: Connection, named: tuple[SignedRoot, ...]) -> dict[str, dict[str, object]]:
-    """Return what the ledger has of these root documents, by digest, for ``restore_roots``."""
-    query = select(roots).where(roots.c.digest.in_([root.fingerprint for root in named]))
-    return {row.digest: dict(row._mapping) for row in connection.execute(query)}
-
-
-def restore_roots(connection: Connection, named: tuple[SignedRoot, ...], before: dict[str, dict[str, object]]) -> None:
-    """Undo ``pin_roots``: the rows of ``named`` are as they were ``before``."""
-    for root in named:
-        here = roots.c.digest == root.fingerprint
-        values = before.get(root.fingerprint)
-        connection.execute(delete(roots).where(here) if values is None else update(roots).where(here).values(values))
 
 
 def _check_new(connection: Connection, signed: SignedEnrolment) -> int | None:

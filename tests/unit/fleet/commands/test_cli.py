@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
 
 from fleet.commands.group import fleet_group
 from fleet.commands.options import open_ledger
 from fleet.ledger.tables import roots
 from manifests.documents import report as r
 from manifests.documents.enrolment import verify_enrolment
-from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, next_root
+from manifests.trust.private_keys import encode_private
+from manifests.words.errors import HostError
+from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, next_root, with_chain
 from tests.unit.fleet.reporter import Reporter
-from tests.vendor import Vendor
+from tests.vendor import CONSIGNMENT, Vendor
 
 ONE = Vendor(version="1.0.0", sequence=1)
 TWO = Vendor(version="1.1.0", sequence=2)
@@ -280,3 +283,105 @@ def test_hostile_words_reach_the_terminal_as_text(tmp_path: Path, site: Reporter
     out = run(fleet, "import", str(back), code=14)
     assert "\x1b" not in out.stdout
     assert "\\u001b" in out.stdout
+
+
+def believed(fleet: Path) -> list[tuple[int, bool]]:
+    """Version of each root document that the ledger has, and whether it is pinned."""
+    with open_ledger(str(fleet)) as engine, engine.begin() as connection:
+        return sorted((row.version, row.pinned) for row in connection.execute(select(roots)))
+
+
+def second_root(tmp_path: Path) -> tuple[str, str]:
+    return "--root", str(trust_folder(tmp_path, FIRST.root_file(), SECOND_ROOT_FILE) / "2.root.json")
+
+
+@pytest.fixture
+def stranger_fleet(tmp_path: Path) -> Path:
+    """A ledger that knows only a root that no bundle here carries."""
+    site = Reporter(root=FIRST.but(epoch=9).pin())
+    (tmp_path / "east.enrolment.json").write_bytes(site.enrolment)
+    return enrol(tmp_path, site)
+
+
+def test_an_import_trusts_the_named_root_as_its_last_step(tmp_path: Path, stranger_fleet: Path) -> None:
+    before = believed(stranger_fleet)
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    (medium / "one.tar").write_bytes(with_chain(FIRST, (FIRST.root_file(), SECOND_ROOT_FILE, THIRD_ROOT_FILE)))
+    out = run(stranger_fleet, "import", str(medium), *second_root(tmp_path))
+    assert "root 2 of small-works is trusted from now on" in out.stderr
+    assert "1 release" in out.stdout
+    # What the bundle carries beyond the named root is known from then on, too.
+    assert sorted(set(believed(stranger_fleet)) - set(before)) == [(1, False), (2, True), (3, False)]
+    again = run(stranger_fleet, "import", str(medium))
+    assert "is trusted from now on" not in again.stderr
+
+
+@pytest.mark.parametrize("how", ["line", "reading", "database", "killed"])
+def test_an_import_that_fails_later_trusts_no_root(
+    tmp_path: Path, stranger_fleet: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    before = believed(stranger_fleet)
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    (medium / "one.tar").write_bytes(with_chain(FIRST, (FIRST.root_file(), SECOND_ROOT_FILE)))
+    words = ["import", str(medium), *second_root(tmp_path), "--fleet", str(stranger_fleet)]
+    failures: dict[str, BaseException] = {
+        "reading": HostError("the medium was pulled", where=str(medium)),
+        "database": DBAPIError("insert", {}, Exception("the disk is full")),
+        "killed": KeyboardInterrupt(),
+    }
+    if how == "line":
+        words += ["--line", "FORTY LETTERS"]
+    else:
+
+        def fail(*_: object) -> None:
+            raise failures[how]
+
+        monkeypatch.setattr("fleet.intake.intake._import_batches", fail)
+    out = CliRunner().invoke(fleet_group, words)
+    assert out.exit_code != 0
+    assert "is trusted from now on" not in out.stderr
+    assert believed(stranger_fleet) == before
+    # The same command goes on afterwards; what the first try has recorded is known.
+    monkeypatch.undo()
+    run(stranger_fleet, *words[:4])
+    assert (2, True) in believed(stranger_fleet)
+
+
+def consigning_fleet(tmp_path: Path) -> Path:
+    site = Reporter(root=FIRST.pin())
+    (tmp_path / "east.enrolment.json").write_bytes(site.enrolment)
+    fleet = enrol(tmp_path, site)
+    (tmp_path / "consignment.key").write_bytes(encode_private(CONSIGNMENT, None))
+    (tmp_path / "consignment.key").chmod(0o600)
+    return fleet
+
+
+@pytest.mark.parametrize("command", ["consign", "offboard"])
+@pytest.mark.parametrize("how", [HostError("the medium was pulled"), KeyboardInterrupt()])
+def test_a_command_that_fails_at_its_last_file_trusts_no_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, how: BaseException
+) -> None:
+    fleet = consigning_fleet(tmp_path)
+    key = ("--key", str(tmp_path / "consignment.key"), *second_root(tmp_path), "--fleet", str(fleet))
+    words = {
+        "consign": ("consign", "east", "-o", str(tmp_path / "medium"), *key),
+        "offboard": ("offboard", "east", "--close", "-o", str(tmp_path / "receipt.json"), *key),
+    }[command]
+
+    def fail(*_: object) -> None:
+        raise how
+
+    place = {"consign": "fleet.outgoing.consign.replace_file", "offboard": "fleet.commands.offboard.replace_file"}
+    monkeypatch.setattr(place[command], fail)
+    assert CliRunner().invoke(fleet_group, list(words)).exit_code != 0
+    assert believed(fleet) == [(1, True)]
+
+
+def test_a_consignment_signed_under_a_named_root_leaves_it_trusted(tmp_path: Path) -> None:
+    fleet = consigning_fleet(tmp_path)
+    key = ("--key", str(tmp_path / "consignment.key"), *second_root(tmp_path))
+    out = run(fleet, "consign", "east", "-o", str(tmp_path / "medium"), *key)
+    assert "root 2 of small-works is trusted from now on" in out.stderr
+    assert believed(fleet) == [(1, True), (2, True)]
