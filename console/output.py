@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from console.result import Result
 from console.screen import fit, terminal_width
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError, missing_file
-from manifests.words.text import CELL, is_hidden, visible
+from manifests.words.text import CELL, is_hidden, named_digests, visible
 
 # A waybill command in a text; nothing is added to one that has the option, or that asks for the help.
 _NAMED = re.compile(r"\bwaybill ((?:fleet )?[a-z]+)(?![\w-])(?! --help)(?![^`]* --(?:site|fleet) )")
@@ -89,7 +89,9 @@ def unprinted_error(failure: OSError) -> HostError:
 
 def print_error(error: WaybillError) -> None:
     with suppress(OSError):  # the exit code still tells
-        text = _fit(f"error: {error}", sys.stderr)
+        # What was found and what was expected are there to be compared, so both are whole.
+        whole = is_set(VERBOSE) or len(named_digests(error.problem)) > 1
+        text = fit(f"error: {error}", terminal_width(sys.stderr), verbose=whole)
         click.echo(click.style("error:", fg="red", bold=True) + text.removeprefix("error:"), err=True)
         if error.remedy:
             # Whole digests: a person pastes them.

@@ -21,7 +21,6 @@ from manifests.documents.report import MAX_REPORT
 from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
 from manifests.words.errors import RefusedError, UntrustedError, WaybillError
-from manifests.words.text import short_digest
 from manifests.words.time import parse_time
 
 
@@ -91,8 +90,7 @@ def _record(connection: Connection, head: VerifiedHead, name: str, now: datetime
     other = connection.execute(select(releases.c.digest).where(*same)).scalar()
     if other is not None:
         raise RefusedError(
-            f"{shown} is {short_digest(head.release_digest)} in this bundle; "
-            f"the ledger has {short_digest(other)} under the same sequence",
+            f"{shown} is {head.release_digest} in this bundle; the ledger has {other} under the same sequence",
             where=name,
             remedy="ask the vendor who signed the second release; a sequence is used once",
             finding="sequence-reused",

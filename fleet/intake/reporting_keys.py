@@ -103,7 +103,7 @@ def _follow_rotations(
 
 
 def _rotation_forked(site: str, known: str, keyid: str, where: str = "") -> RefusedError:
-    problem = f"{site} already rotated to key {short_digest(known)}; this report is signed by {short_digest(keyid)}"
+    problem = f"{site} already rotated to key {known}; this report is signed by {keyid}"
     remedy = "ask the site which of its two folders counts, and run there: waybill enroll --renew REASON"
     return RefusedError(problem, where=where, remedy=remedy, finding="rotation-forked")
 

@@ -62,7 +62,7 @@ def enroll(
     key = signed.enrolment.key
     if fingerprint is not None and fingerprint != "sha256:" + key.keyid:
         raise UntrustedError(
-            f"the enrolment's key is {short_digest(key.keyid)}; the fingerprint typed is {short_digest(fingerprint)}",
+            f"the enrolment's key is {key.keyid}; the fingerprint typed is {fingerprint}",
             where="--fingerprint",
             remedy="ask the customer again through another channel; the file may come from somebody else",
             finding="fingerprint-differs",

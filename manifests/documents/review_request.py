@@ -175,7 +175,7 @@ def parse_answer(data: bytes, what: str = "answer") -> tuple[ApprovalAnswer, App
     answer = parse(data, ApprovalAnswer, what, max_bytes=MAX_ANSWER)
     approval = parse(answer.approval.payload_bytes, Approval, what, max_bytes=MAX_ANSWER)
     if approval.plan != answer.plan.digest:
-        problem = f"signed for plan {approval.plan[:19]}, beside it lies plan {answer.plan.digest[:19]}"
+        problem = f"signed for plan {approval.plan}, beside it lies plan {answer.plan.digest}"
         remedy = "somebody changed it; ask the approver for the file again"
         raise MalformedError(problem, where=what, remedy=remedy, finding="answer-changed")
     if approval.request is None:

@@ -70,8 +70,8 @@ def verify_rotation(signed: SignedRotation, former: PublicKey, what: str = "rota
     """
     rotation = signed.rotation
     if rotation.former != former.keyid or rotation.key.keyid == rotation.former:  # D-4.1
-        change = f"from key {rotation.former[:16]} to {rotation.key.keyid[:16]}"
-        problem = f"rotation is {change}, the site's key is {former.keyid[:16]}"
+        change = f"from key {rotation.former} to {rotation.key.keyid}"
+        problem = f"rotation is {change}, the site's key is {former.keyid}"
         raise UntrustedError(problem, where=what, finding="rotation-other-key")
     if not rotation.key.known:  # D-3.1
         raise NewerError(f"algorithm of the new key is {rotation.key.algorithm!r}, which is unknown", where=what)

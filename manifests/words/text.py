@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 SHORT_DIGEST = 12
 # Between the cells of a row. `one_line` escapes it, so no text from a document can look like one.
@@ -19,12 +20,25 @@ def short_digest(digest: str) -> str:
 
 
 def shorten_digests(text: str) -> str:
-    """``text`` with every digest and key id as ``short_digest`` has it, but for those to paste or compare."""
-    return _DIGEST.sub(lambda match: match[0] if match[1] else _shortened(match[2] or "", match[3]), text)
+    """``text`` with every digest and key id as ``short_digest`` has it, but for those to paste or compare.
+
+    Two that differ never look the same: where their first twelve digits are equal, both are whole.
+    """
+    digests = named_digests(text)
+    alike = Counter(map(short_digest, digests))
+
+    def shortened(match: re.Match[str]) -> str:
+        label, prefix, digits = match[1], match[2] or "", match[3]
+        if label or alike[short_digest(digits)] > 1:
+            return match[0]
+        return ("" if prefix == "sha256:" else prefix) + short_digest(digits)
+
+    return _DIGEST.sub(shortened, text)
 
 
-def _shortened(prefix: str, digits: str) -> str:
-    return ("" if prefix == "sha256:" else prefix) + short_digest(digits)
+def named_digests(text: str) -> frozenset[str]:
+    """Return the different digests and key ids in ``text``, in hex."""
+    return frozenset(match[3] for match in _DIGEST.finditer(text))
 
 
 def visible(text: str) -> str:

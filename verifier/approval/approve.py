@@ -119,7 +119,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
         return None
     if answer.plan.site_key != site.state.site_key.keyid:
         raise RefusedError(
-            f"answer for site key {answer.plan.site_key[:16]}; the site key is now {site.state.site_key.keyid[:16]}",
+            f"answer for site key {answer.plan.site_key}; the site key is now {site.state.site_key.keyid}",
             where=where,
             remedy=f"write a new request: waybill review {' '.join(answer.items)} --out DIR",
             finding="answer-other-key",

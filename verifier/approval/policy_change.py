@@ -142,7 +142,7 @@ def replace_policy(site: Site, request: PolicyReplacement) -> PolicyChange:
         raise UsageError("no reason is given", where="--reason", remedy="state why they can no longer approve")
     if request.fingerprint != change.digest:
         raise RefusedError(
-            f"the paper names {request.fingerprint[:19]}, policy.yaml compiles to {change.digest[:19]}",
+            f"the paper names {request.fingerprint}, policy.yaml compiles to {change.digest}",
             where="--fingerprint",
             remedy="run `waybill review policy`; the customer signs the fingerprint that it shows on paper",
             finding="policy-other",

@@ -136,9 +136,7 @@ def _contradiction(problem: str, where: str) -> MalformedError:
 
 def _must_be(blob: Blob, digest: str | None, what: str, where: str) -> None:
     if blob.digest != digest:
-        raise _contradiction(
-            f"the {what} in the request is {blob.digest[:19]}, its plan names {(digest or 'none')[:19]}", where
-        )
+        raise _contradiction(f"the {what} in the request is {blob.digest}, its plan names {digest or 'none'}", where)
 
 
 def _read_input(

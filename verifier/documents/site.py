@@ -13,7 +13,6 @@ from manifests.trust.rotation import claimed_succession, follow
 from manifests.words.digest import digest_of
 from manifests.words.errors import UntrustedError, UsageError
 from manifests.words.fingerprint import as_groups
-from manifests.words.text import short_digest
 from manifests.words.units import show_duration
 from verifier.approval.request_reader import open_request
 from verifier.documents.values import (
@@ -58,7 +57,7 @@ def judge_enrolment(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
         raise UsageError("a root document does not name a site's key", where=where, remedy=_KEY_REMEDY)
     if not trusted:
         raise UntrustedError(
-            f"its key is {claims.key.keyid[:12]}, not the one that is trusted",
+            f"its key is {claims.key.keyid}, not the one that is trusted",
             where=where,
             remedy="ask the customer for the fingerprint again; this may be the enrolment of another site",
             finding="fingerprint-differs",
@@ -109,8 +108,8 @@ def _check_first_policy(report: Report, enrolled: enrolment.Enrolment, where: st
     first = report.policy.first if report.policy else None
     if enrolled.policy is not None and first != enrolled.policy:
         raise UntrustedError(
-            f"its journal begins with {f'policy {short_digest(first)}' if first else 'no policy'}, the enrolment names "
-            f"{short_digest(enrolled.policy)}",
+            f"its journal begins with {f'policy {first}' if first else 'no policy'}, the enrolment names "
+            f"{enrolled.policy}",
             where=where,
             remedy="the site's journal was written anew; ask the customer who approves there",
             finding="first-policy-differs",
@@ -121,7 +120,7 @@ def _check_report(data: bytes, key: PublicKey, where: str) -> None:
     claimed = bundle_hint(data, where)
     if claimed != key.keyid:
         raise UntrustedError(
-            f"signed by key {claimed[:12]}, the site's key is {key.keyid[:12]}",
+            f"signed by key {claimed}, the site's key is {key.keyid}",
             where=where,
             remedy="this is by another site of that name, or of before or after a renewal: compare its enrolment",
             finding="signature-unknown",

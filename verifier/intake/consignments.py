@@ -113,7 +113,7 @@ def _check_meant_for(consignment: Consignment, state: SiteState, where: str) -> 
         )
     if consignment.site_key not in state.own_keys:
         raise RefusedError(
-            f"the consignment is for site key {consignment.site_key[:16]}; this site has {state.site_key.keyid[:16]}",
+            f"the consignment is for site key {consignment.site_key}; this site has {state.site_key.keyid}",
             where=where,
             remedy="request a consignment for the current key from support",
             finding="consignment-other-key",
@@ -134,8 +134,8 @@ def _check_acknowledged(consignment: Consignment, reported: dict[int, str], wher
     acknowledged = consignment.acknowledged
     if acknowledged is not None and reported.get(acknowledged.seq) != acknowledged.digest:
         raise RefusedError(
-            f"report {acknowledged.seq} is acknowledged with digest {acknowledged.digest[:19]}; "
-            f"this site wrote {reported.get(acknowledged.seq, 'none')[:19]}",
+            f"report {acknowledged.seq} is acknowledged with digest {acknowledged.digest}; "
+            f"this site wrote {reported.get(acknowledged.seq, 'none')}",
             where=where,
             remedy="report to support whether this folder was restored from a backup or copied",
             finding="acknowledgement-unknown",

@@ -11,7 +11,6 @@ from manifests.trust.private_keys import read_signer
 from manifests.trust.rotation import SignedRotation
 from manifests.words.canonical import parse
 from manifests.words.errors import DamagedError, UntrustedError, WaybillError
-from manifests.words.text import short_digest
 from verifier.site.blobs import read_checked
 from verifier.site.folder import NEXT_KEY, SITE_KEY, Site
 from verifier.site.generations import read_running
@@ -110,7 +109,7 @@ def check_first_policy(site: Site) -> None:
     first = site.state.trust.first_policy
     if named is not None and named != first:
         raise UntrustedError(
-            f"the journal begins with policy {short_digest(first)}, the site's enrolment with {short_digest(named)}",
+            f"the journal begins with policy {first}, the site's enrolment with {named}",
             where="journal",
             remedy="the journal was written anew from its beginning; keep the folder unchanged, tell support, and "
             "restore the journal from a backup",

@@ -13,7 +13,7 @@ import pytest
 from console.output import escape_json, name_place, print_error, say
 from console.progress import progress
 from console.screen import fit, terminal_width
-from manifests.words.errors import HostError
+from manifests.words.errors import HostError, RefusedError
 from manifests.words.text import is_hidden, shorten_digests, table
 from tests.vendor import Vendor
 from tests.waybill import waybill
@@ -177,3 +177,21 @@ def test_a_terminal_that_knows_no_width_gets_lines_as_they_are(monkeypatch: pyte
             assert terminal_width(stream) is None
     finally:
         os.close(terminal)
+
+
+def test_two_digests_that_begin_alike_are_whole() -> None:
+    """Somebody who can make a digest with a chosen beginning must not make two things look like one."""
+    first, second, other = HEX, HEX[:20] + "0" * 44, "f" * 64
+    text = f"before sha256:{first}, after sha256:{second}, beside sha256:{other}; again sha256:{first}"
+    assert shorten_digests(text) == (
+        f"before sha256:{first}, after sha256:{second}, beside ffffffffffff; again sha256:{first}"
+    )
+    assert shorten_digests(f"{first} twice: {first}") == "0123456789ab twice: 0123456789ab"
+
+
+def test_an_error_that_compares_two_digests_has_both_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    found, expected = "sha256:" + HEX, "sha256:" + "f" * 64
+    print_error(RefusedError(f"the file has {found}, expected {expected}", where="x", remedy="ask"))
+    assert f"the file has {found}, expected {expected}" in capsys.readouterr().err
+    print_error(RefusedError(f"the file has {found}, and again {found}", where="x", remedy="ask"))
+    assert "the file has 0123456789ab, and again 0123456789ab" in capsys.readouterr().err

@@ -376,3 +376,12 @@ def test_a_site_set_up_anew_takes_nothing_of_the_old_one(tmp_path: Path) -> None
     new = told(make_place(tmp_path / "new", ONE))
     shown = receive(new, put(tmp_path / "note", raw), code=5)
     assert shown["error"]["finding"] == "consignment-other-key"
+
+
+def test_two_keys_of_a_site_are_named_whole(place: Place) -> None:
+    state = place.open().state
+    path = place.path.parent / "note"
+    path.write_bytes(signed(replace(consignment_for(state), site_key="0" * 64)))
+    done = CliRunner().invoke(receive_command, [str(path), "--site", str(place.path)], catch_exceptions=False)
+    assert done.exit_code == 5
+    assert f"the consignment is for site key {'0' * 64}; this site has {state.site_key.keyid}" in done.stderr
