@@ -102,7 +102,9 @@ def check_status(site: Path, status: Mapping[str, Any], text: str, truth: Truth)
 
 
 def _check_status_text(site: Path, text: str, truth: Truth, runs: int) -> None:
-    lines = dict(re.findall(r"^(site|runs|known|policy|report) +(.*)$", text, re.MULTILINE))
+    # One paragraph: problems may stand before it, and the queue after it has rows that begin with the same words.
+    (paragraph,) = re.findall(r"^site .*(?:\n.+)*", text, re.MULTILINE)
+    lines = dict(re.findall(r"^(site|runs|known|policy|report) +(.*)$", paragraph, re.MULTILINE))
     assert lines["site"].split()[0] == truth.site
     if truth.version is None:
         assert lines["runs"] == "nothing is installed"

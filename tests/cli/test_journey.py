@@ -6,6 +6,7 @@ goes back by itself, rollback, a floor, offboarding. After each step the world i
 the registry over HTTP, the rows by sqlite3, the files by hashlib. Status, review and report must say the same.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -82,6 +83,7 @@ class Maker:
     Attributes:
         released, images, sources, programs: Digests by version: of release.json, of the image, of the service's file
             and of the program for data.
+        places, bundles: By version: channel, sequence and floor as a review writes them; the bundle.
     """
 
     folder: Path
@@ -89,6 +91,8 @@ class Maker:
     images: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     programs: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    bundles: dict[str, Path] = field(default_factory=dict)
 
     @property
     def shop(self) -> Path:
@@ -137,6 +141,7 @@ class Maker:
         text = text.replace("  - {step: service,", f"{first}{page}  - {{step: service,", 1)
         text = text.replace("every: 2s, passes: 3", "every: 1s, passes: 1").replace("at_most: 1m", "at_most: 8s")
         (self.shop / "release.yaml").write_text(text + (PROGRAMS if programs else ""))
+        self.places[version] = f"stable {sequence}, floor {floor} once confirmed"
         self.sources[version] = sha256((self.shop / "service" / "serve.py").read_bytes())
         if programs:
             self.programs[version] = sha256((self.shop / "dist" / "shop-admin").read_bytes())
@@ -144,7 +149,7 @@ class Maker:
     def build(self, version: str, *signers: str) -> Path:
         medium = self.folder / "medium"
         ok(waybill("build", self.shop / "release.yaml", "-o", medium, "--unsigned"))
-        bundle = medium / f"shop-{version}.tar"
+        bundle = self.bundles[version] = medium / f"shop-{version}.tar"
         for name in signers:
             ok(waybill("sign", bundle, "--key", self.key(name)))
         with tarfile.open(bundle) as packed:
@@ -158,13 +163,14 @@ class Maker:
 
 @dataclass
 class Customer:
-    """The site, by the kit. Attributes: truth: what this test did to it."""
+    """The site, by the kit. Attributes: truth: what this test did to it; begun: installs that were not refused."""
 
     folder: Path
     registry: RunningRegistry
     maker: Maker
     python: str
     port: int = field(default_factory=free_port)
+    begun: int = 0
     truth: Truth = field(default_factory=lambda: Truth(SITE, programs=frozenset({"page"})))
 
     @property
@@ -176,6 +182,7 @@ class Customer:
         command = [self.python, "-I", str(kit_file()), *map(str, words)]
         done = subprocess.run(command, cwd=self.folder, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == code, f"{words}: {done.stdout}{done.stderr}"
+        self.begun += words[0] == "install" and code in (0, 10)
         return Done(done.returncode, done.stdout, done.stderr)
 
     def both_approve(self, item: str) -> None:
@@ -247,10 +254,29 @@ class Customer:
         check_status(self.site, status, self("status").out, self.truth)
         check_report(self.site, self.truth)
 
-    def review(self, version: str) -> dict[str, Any]:
-        """Hold the review of a release against its bundle, and against what is placed now."""
+    def review(self, version: str, *signers: str) -> dict[str, Any]:
+        """Hold the review of a release against its bundle, who signed it, and what is placed now."""
         review = self("review", f"r-{version}", "--json").json
         running = self.truth.version
+        assert review["generation"] == self.begun + 1, "a number is not used again, not even that of a failed one"
+        assert f"switch to generation {review['generation']}" in review["work"]
+        assert review["title"] == (f"shop {running} to {version}" if running else f"first install of shop {version}")
+        assert review["release"] == self.maker.released[version]
+        facts = review["way"][-1]["facts"]
+        assert facts["sequence"] == self.maker.places[version]
+        keys = sorted(key_id(self.maker.key(name).with_suffix(".pub"))[:12] for name in signers)
+        assert sorted(re.findall(r"\b[0-9a-f]{12}\b", facts["signed by"])) == keys
+        assert f"root {self.truth.root} of shop-works" in facts["signed by"]
+        with tarfile.open(self.maker.bundles[version]) as packed:
+            contract = packed.extractfile(f"blobs/sha256/{review['contract'].removeprefix('sha256:')}")
+            assert contract is not None
+            data = contract.read()
+        assert review["contract"] == sha256(data)
+        assert json.loads(data)["contract"] == "shop-telemetry"
+        assert {role["role"]: (role["have"], role["need"]) for role in review["roles"]} == {
+            "operator": (0, 1),
+            "security": (0, 1),
+        }
         differences = {(one["part"], one["name"]): (one["before"], one["after"]) for one in review["differences"]}
         before = self.maker.sources[running] if running else ""
         after = self.maker.sources[version]
@@ -260,6 +286,11 @@ class Customer:
         assert (self.maker.images[running] in image[0]) if running else not image[0]
         assert review["way"][-1]["version"] == version
         return review
+
+
+def key_id(public: Path) -> str:
+    """The digest of a public key file, without its first and last line."""
+    return hashlib.sha256(base64.b64decode("".join(public.read_text().splitlines()[1:-1]))).hexdigest()
 
 
 @pytest.fixture
@@ -327,7 +358,7 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     enrol(customer, bundle)
     customer("receive", bundle)
     customer.check(None, mark=1, waiting=frozenset({"r-0.1.0"}))
-    contract = customer.review("0.1.0")["contract"]
+    contract = customer.review("0.1.0", "rel-a", "rel-b")["contract"]
     customer("approve", "r-0.1.0", "--key", "ops-1.key")
     assert "security: 0 of 1" in customer("install", "r-0.1.0", "--contract", contract, code=9).err
     customer.check(None)
@@ -341,7 +372,7 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     maker.type(BLOCKS[1])
     maker.release("0.2.0", 2, from_='">=0.1.0, <0.2.0"', programs=True)
     customer("receive", maker.build("0.2.0", "rel-b", "rel-c"))
-    assert "page: shop-admin migrate 2; undone by" in customer.review("0.2.0")["back"]["steps"][0]
+    assert "page: shop-admin migrate 2; undone by" in customer.review("0.2.0", "rel-b", "rel-c")["back"]["steps"][0]
     customer.check("0.1.0", rows=2, mark=2, waiting=frozenset({"r-0.2.0"}))
     customer("review", "r-0.2.0", "--out", "stick")
     customer("approve", "stick", "--key", "sec-1.key")
@@ -378,7 +409,7 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     assert customer("receive", broken, "--json", code=4).json["error"]["finding"] == "signature-missing"
     ok(waybill("sign", broken, "--key", maker.key("rel-d")))
     customer("receive", broken)
-    customer.review("0.3.0")
+    customer.review("0.3.0", "rel-b", "rel-d")
     customer.install("0.3.0", code=10)
     failed = ((3, 2, True),)
     customer.check("0.2.0", rows=3, columns=2, mark=3, waiting=None, rollbacks=failed)
@@ -396,6 +427,7 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     rollback.write_text(maker.plain["rollback.yaml"])
     maker.release("0.4.0", 4, from_='">=0.1.0, <0.4.0"', floor=4)
     customer("receive", maker.build("0.4.0", "rel-c", "rel-d"))
+    customer.review("0.4.0", "rel-c", "rel-d")
     customer.install("0.4.0")
     customer.check("0.4.0", rows=4, sequence=4, mark=4, floor=4)
     for words in (("approve", "b-1", "--key", "ops-1.key"), ("rollback", "--to", "1")):

@@ -1,5 +1,10 @@
-"""A site's life at random, against a small model: what runs, on which data, the floor, and never a between."""
+"""A site's life at random, against a small model: what runs, on which data, the floor, and never a between.
 
+What the site says of itself on the way is held against the world, see ``site_claims``. WAYBILL_WALKS sets the number of
+walks: `WAYBILL_WALKS=200 pytest tests/property/test_site_machine.py`.
+"""
+
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -7,7 +12,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from manifests.documents.authorisation import Left
 from manifests.trust.root import Mark
@@ -27,6 +32,7 @@ from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.forecasts import Promise, check_begun, check_kept, promise
 from tests.migrating import FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
+from tests.property.site_claims import SiteClaims, release_digest
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
 from verifier.site.journal.installs import Generation, State
@@ -64,7 +70,7 @@ class Stack(FakePrograms):
         return None
 
 
-class Life(RuleBasedStateMachine):
+class Life(SiteClaims):
     """The model: ``runs`` and ``floor`` are sequences, ``data`` what each generation found when it began to run."""
 
     def __init__(self) -> None:
@@ -80,6 +86,7 @@ class Life(RuleBasedStateMachine):
         self.word = "confirm"  # what a person will say of the next trial that waits for one
         self.ways: list[tuple[int, int]] = []  # authorised and not yet gone: from which release to which
         self.data = {0: START}
+        self.releases: dict[str, str] = {}
 
     @initialize()
     def enrol(self) -> None:
@@ -87,7 +94,8 @@ class Life(RuleBasedStateMachine):
         self.place.programs = Stack()
         put_database(self.place.path, START)
         for number in range(1, COUNT + 1):
-            vendor(number).write(self.folder / f"{number}.tar")
+            bundle = vendor(number).write(self.folder / f"{number}.tar")
+            self.releases[f"1.{number}.0"] = release_digest(bundle)
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
@@ -388,7 +396,7 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=20,
+    max_examples=int(os.environ.get("WAYBILL_WALKS", "20")),
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
