@@ -346,6 +346,16 @@ def enrol(customer: Customer, bundle: Path) -> None:
     path.write_text(text)
 
 
+def support(maker: Maker, customer: Customer) -> list[str]:
+    """What support learns from the enrolment, the bundles and the reports: what was installed, in order."""
+    ledger = ("--fleet", maker.folder / "ledger")
+    ok(waybill("fleet", "enroll", customer.site / "outbox" / "enrolment.json", *ledger))
+    done = ok(waybill("fleet", "import", maker.folder / "medium", customer.site / "outbox", *ledger))
+    assert "alarm" not in done.out + done.err
+    shown = ok(waybill("fleet", "show", SITE, "--json", *ledger)).json
+    return [event["text"] for event in shown["history"] if event["kind"] != "report"]
+
+
 def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     maker, customer = world
     # A first release needs two of three signatures, and the approvals of both roles.
@@ -433,6 +443,15 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     for words in (("approve", "b-1", "--key", "ops-1.key"), ("rollback", "--to", "1")):
         assert customer(*words, "--json", code=5).json["error"]["finding"] == "below-floor"
     customer.check("0.4.0", rows=4)
+
+    # Support reads the reports in the order in which things happened.
+    assert support(maker, customer) == [
+        "installed 0.1.0, confirmed",
+        "upgraded from 0.1.0 to 0.2.0, confirmed",
+        "rolled back from 0.3.0 to 0.2.0 automatically: a probe did not pass",
+        "rolled back from 0.2.0 to 0.1.0 by hand",
+        "upgraded from 0.1.0 to 0.4.0, confirmed",
+    ]
 
     # The end of the vendor's access: the service runs on, the vendor's next bundle is refused.
     runs = generation_that_runs(customer.site)
