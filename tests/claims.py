@@ -129,12 +129,19 @@ def check_report(site: Path, truth: Truth) -> dict[str, Any]:
     path = newest_report_path(site)
     assert path is not None
     report = _verified(site, path)
-    chain, trust, install = report["chain"], report["trust"], report["install"]
+    chain = report["chain"]
     number = int(path.name.partition(".")[0])
     before = path.with_name(f"{number - 1}.report.json" if number > 1 else "enrolment.json")
     assert chain["seq"] == number
     if before.exists():  # the site keeps only the newest reports
         assert chain["previous"] == sha256(before.read_bytes())
+    check_report_content(site, report, truth)
+    return report
+
+
+def check_report_content(site: Path, report: Mapping[str, Any], truth: Truth) -> None:
+    """Check every statement of a report, signed or planned, about what the site is."""
+    chain, trust, install = report["chain"], report["trust"], report["install"]
     lines = journal_lines(site)
     assert chain["journal"]["head"] == sha256(lines[chain["journal"]["entries"] - 1])
     assert report["identity"]["site"] == truth.site
@@ -157,7 +164,6 @@ def check_report(site: Path, truth: Truth) -> dict[str, Any]:
     if truth.rollbacks is not None:
         made = [(one["from_generation"], one["to_generation"], one["automatic"]) for one in report.get("rollbacks", [])]
         assert made == list(truth.rollbacks)
-    return report
 
 
 def _check_install(site: Path, install: Mapping[str, Any], truth: Truth) -> None:

@@ -4,6 +4,7 @@ The model of the walk knows what it did (`Truth`), the folder shows the rest; se
 agreed, and where a rollback goes, is tried on a copy of the site.
 """
 
+import json
 import re
 import shutil
 import tarfile
@@ -17,12 +18,15 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from console.screen import fit
+from manifests.words.canonical import encode
 from manifests.words.errors import WaitingError, WaybillError
-from tests.claims import Truth, check_report, check_status, generation_that_runs, sha256
+from tests.claims import Truth, check_report, check_report_content, check_status, generation_that_runs, sha256
 from tests.place import NAMES, Place
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.reporting.health import measure_health
+from verifier.reporting.report_observe import observe_site, read_previous_report
+from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import SiteStatus, read_status
 from verifier.runtime.drivers.driver import load_driver
@@ -75,6 +79,15 @@ class SiteClaims(RuleBasedStateMachine):
             return
         status = self.status()
         check_status(self.place.path, status.data, status.text, self.truth())
+
+    @invariant()
+    def the_next_report_would_be_true(self) -> None:
+        if not hasattr(self, "place"):
+            return
+        site, now = self.place.open(), self.place.clock.at
+        observed = observe_site(site, now, self.place.look)
+        report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=now)
+        check_report_content(self.place.path, json.loads(encode(report)), self.truth())
 
     @rule()
     def report(self) -> None:
