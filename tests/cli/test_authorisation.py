@@ -201,7 +201,7 @@ def test_the_whole_way_from_a_text_at_the_vendor_to_the_word_at_home(shop: Path,
     carried = ("--key", keys / "consignment-1.key", "--authorisation", shop / "back.json", "--fleet", fleet)
     ok("fleet", "consign", SITE, "-o", tmp_path / "medium", *carried)
     came = ok("receive", tmp_path / "medium", "--site", site).out
-    assert "authorisation 1, from stable 2 to 0.1.0, below the floor, once: waybill rollback --site" in came
+    assert "authorisation 1, from stable 2 to 0.1.0, below the floor, once: item b-1: waybill review --site" in came
     review = ok("review", "b-1", "--site", site).out
     for words in (
         "0.2.0 loses orders at midnight",

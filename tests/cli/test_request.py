@@ -51,7 +51,7 @@ def test_a_request_goes_out_and_an_answer_comes_back(shell: Shell, tmp_path: Pat
     )
     other = ("--plan", "sha256:" + "0" * 64)
     assert (
-        "not the reviewed 000000000000"
+        f"not the reviewed sha256:{'0' * 64}"
         in shell.run("approve", stick / "ask", "--key", shell.key, *other, code=5).stderr
     )
     this = ("--plan", made["plan"])
