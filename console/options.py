@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-import traceback
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 from console.output import QUIET, VERBOSE, MissingPathError, host_error, print_error, print_result, unprinted_error
 from console.result import Result
 from manifests.words.errors import WaybillError
-from manifests.words.text import escape_character, is_hidden, visible
+from manifests.words.text import escape_character, is_hidden
 
 TYPED = "waybill.typed"
 GENERAL = ("as_json", "quiet", "verbose", "no_color")
@@ -70,7 +69,7 @@ def command(
             context.meta[VERBOSE] = verbose
             if no_color or os.environ.get("NO_COLOR"):
                 context.color = False
-            sys.exit(_run(lambda: function(*args, **options), as_json=as_json, verbose=verbose))
+            sys.exit(_run(lambda: function(*args, **options), as_json=as_json))
 
         update_wrapper(run, function)
         wrapped: Any = click.option("--no-color", is_flag=True, help="Print without colour, as with NO_COLOR.")(run)
@@ -82,13 +81,11 @@ def command(
     return decorate
 
 
-def _run(function: Callable[[], Result | None], *, as_json: bool, verbose: bool) -> int:
+def _run(function: Callable[[], Result | None], *, as_json: bool) -> int:
     """Run one command; print its result or its error; return the exit code."""
     try:
         result = function() or Result("")
     except (WaybillError, OSError) as error:
-        if verbose:
-            click.echo(visible(traceback.format_exc()), err=True)
         result = Result("", {}, host_error(error) if isinstance(error, OSError) else error)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

@@ -32,7 +32,7 @@ def probe_text(health: ReportedHealth) -> str:
     """Return the result of a probe, and when it was measured."""
     if health.measured is None:
         return "not observed"
-    when = "measured now" if health.measured == "now" else f"last measured {health.at}"
+    when = "measured for this report" if health.measured == "now" else f"last measured {health.at}"
     row = f", {show_times(health.failures)} in a row" if health.failures > 1 else ""
     return f"{health.state}{row}, {when}"
 

@@ -35,10 +35,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one kind, and the names of their columns for the HTML page."""
+    """Rows of one kind, and the names of their columns for the HTML page; ``whole``: no row is ever folded."""
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
+    whole: bool = False
 
     @property
     def marked(self) -> bool:
@@ -47,7 +48,7 @@ class Table:
     @property
     def first_rows(self) -> tuple[Row, ...]:
         """The rows that are not folded: of a long table the first few without those that are unchanged."""
-        if len(self.rows) <= FIRST_ROWS:
+        if self.whole or len(self.rows) <= FIRST_ROWS:
             return self.rows
         return tuple(row for row in self.rows if row.mark != "same")[:FIRST_ROWS]
 

@@ -229,7 +229,7 @@ def _config(review: Review) -> Section:
 
 def _work(review: Review) -> Section:
     rows = tuple(Row((action,)) for action in (*review.work, *(f"probe {probe}" for probe in review.probes)))
-    return Section("what will be done", table=Table(("action",), rows))
+    return Section("what will be done", table=Table(("action",), rows, whole=True))
 
 
 def rollback_section(review: Review) -> Section:

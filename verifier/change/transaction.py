@@ -119,7 +119,7 @@ def transaction_error(site: Site) -> WaybillError | None:
         return RolledBackError(
             f"{target} failed and was rolled back: {reason}; {back}",
             where=planned.item,
-            remedy="send the report to the vendor; a new attempt needs a new approval",
+            remedy="send the report to the vendor; `waybill review` says whether a new attempt needs new approvals",
             finding=transaction.code or "rolled-back",
         )
     if transaction.state == State.INCONSISTENT:

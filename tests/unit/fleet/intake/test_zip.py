@@ -89,6 +89,7 @@ def test_nothing_inside_an_inner_archive_is_read(engine: Engine, site: Reporter,
         (lzma.compress(b"x"), "xz"),
         (bz2.compress(b"x"), "bzip2"),
     ],
+    ids=["gzip", "long gzip", "xz", "bzip2"],
 )
 def test_a_packed_file_in_a_folder_is_named_with_the_way_on(
     engine: Engine, site: Reporter, medium: Path, packed: bytes, packer: str
