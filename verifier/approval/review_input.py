@@ -34,7 +34,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.outbox import read_report, report_history, reports_to_carry
-from verifier.site.releases import read_kept_head, release_of
+from verifier.site.releases import read_kept_head, release_of, revoked_for_ever
 from verifier.site.unread import attempt
 from verifier.site.vendor_access import offboarding_consequences
 from verifier.trust.findings import Finding
@@ -104,6 +104,8 @@ def read_review_input(
         return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
     if asked.plan.action == "offboard":
         done, forever = offboarding_consequences(site.state)
+        if revoked := revoked_for_ever(site):
+            forever = (revoked, *forever)
         if why := rollbacks_left(site):
             forever = (*forever, f"no rollback is possible now, and no release can come that allows one: {why}")
         return replace(review_input, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))

@@ -15,6 +15,7 @@ from verifier.reporting.offboarding import MAX_EACH
 from verifier.site.folder import EVIDENCE, SITE_KEY, Site
 from verifier.site.journal.state import Offboarding
 from verifier.site.outbox import report_path
+from verifier.site.releases import revoked_for_ever
 from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
 
 # At most so many files of a folder are counted, so that the statement takes minutes at most.
@@ -82,6 +83,8 @@ def offboarding_text(site: Site) -> str:
         for probe in offboarding.tried
         if probe.outcome == "accepted"
     ]
+    if revoked := revoked_for_ever(site):
+        lines.append(f"! {revoked}")
     lines += [
         f"  ended         {rfc3339(offboarding.done_at)} ({offboarding.asked.reason})" if offboarding.done_at else "",
         f"  agreed to by  {_approvers(site, offboarding)}",
@@ -107,6 +110,8 @@ def offboarding_page(site: Site, about: str = "") -> Page:
     ]
     if offboarding.root is not None:
         facts.append(("trusted until then", f"root {offboarding.root.version}, {offboarding.root.digest}"))
+    if revoked := revoked_for_ever(site):
+        facts.append(("revoked", revoked))
     retired = "the site's key is destroyed: no report can be signed for this site any more"
     ended = f"{state.site} has no vendor any more; to use one again, enrol a new folder"
     works = (WORKS_ON, REFUSED_FROM_THEN, retired if offboarding.asked.reason == "retired" else ended)

@@ -174,7 +174,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         mark=state.mark,
         floor=state.floor,
         roots_replaced=state.trust.root_line,
-        revocations=offboarding.revocations if offboarding else revocations,
+        revocations=revocations,
         time_floor=optional_time(state.trust.time_floor),
         clock=clock_verdict(state.trust.time_floor, now),
         # The entry of this very report is not in the journal yet.

@@ -161,7 +161,9 @@ def _in_force(site: Site) -> list[str]:
         claimed = rfc3339(state.trust.time_claimed)
         lines.append(f"time       {claimed} is claimed; to accept it: waybill confirm --time {claimed} --key KEY")
     by = f"by list {state.trust.revocations[0]}" if state.trust.revocations else "no list yet"
-    return [*lines, f"revoked    {'no list is in force any more' if state.offboarded else by}"]
+    if state.offboarded:
+        by = f"{by}, the last one; no other can come" if state.trust.revocations else "no list ever came, and none can"
+    return [*lines, f"revoked    {by}"]
 
 
 def _reporting(site: Site, now: datetime) -> list[str]:

@@ -31,7 +31,8 @@ SYSTEM_STATE = Path("/var/lib/waybill")
 SITE_YAML = "site.yaml"
 POLICY_YAML = "policy.yaml"
 CURRENT = "current"
-# Root documents of a vendor whose access has ended. They are kept as evidence and never read to verify.
+# Root documents of a vendor whose access has ended. They are kept as evidence. Nothing is accepted by
+# them; they tell which keys of a kept release were revoked, and whose keys no person may have.
 EVIDENCE = "trust-evidence"
 SITE_KEY = "site.key"
 # The next key of the site. It becomes the site's key with the journal entry that says so.

@@ -24,7 +24,7 @@ from verifier.site.journal.installs import Generation
 from verifier.site.journal.state import SiteState
 from verifier.site.proposals import read_site_yaml
 from verifier.site.unread import attempt
-from verifier.site.vendor_trust import known_trust, list_in_force
+from verifier.site.vendor_trust import known_trust, last_trust, list_in_force
 from verifier.trust.release_rules import SiteFacts
 
 
@@ -135,16 +135,35 @@ def running_revoked(site: Site) -> str | None:
     return None if running is None else revoked_release(site, running.release)
 
 
+def revoked_for_ever(site: Site) -> str | None:
+    """Return that the running release is revoked, at a site to which no release can come any more; None if it is not.
+
+    The statement and the review of the end of the vendor's access name it.
+    """
+    running, failures = site.state.installs.running, list[WaybillError]()
+    why = attempt(lambda: running_revoked(site), failures)
+    if running is None or (why is None and not failures):
+        return None
+    if why is None:
+        return (
+            f"whether {running.product} {running.version}, which runs, is revoked is not known: {failures[0].problem}"
+        )
+    return f"{running.product} {running.version} is running revoked: {why}; no release that replaces it can come"
+
+
 def revoked_release(site: Site, release: str) -> str | None:
-    """Return why the release with this digest is revoked; None when it is not, or its head is not kept."""
+    """Return why the release with this digest is revoked; None when it is not, or its head is not kept.
+
+    After the end of the vendor's access the last list and root still tell; nothing is accepted by them.
+    """
     revocations = list_in_force(site)
     if revocations is not None and release in revocations.releases:
         return f"revocation list {revocations.version} revokes it"
     try:
-        read_kept_head(site, release)
+        verify_head(open_head(head_path(site, release)), *last_trust(site))
     except UntrustedError as error:
         return error.problem if error.finding == "signature-revoked" else None
-    except WaybillError:
+    except (WaybillError, OSError):
         pass
     return None
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from content.trust.head import Known, check_own_keys
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import Revocations, judge_revocations, parse_revocations, revoke
-from manifests.trust.root import MAX_ROOT, Chain, SignedRoot, join_roots, parse_root, verify_chain
+from manifests.trust.root import MAX_ROOT, Chain, Pin, SignedRoot, join_roots, parse_root, verify_chain
 from manifests.trust.root_change import RootChange, change_of_roots
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, UntrustedError, WaybillError
-from verifier.site.folder import Site
+from verifier.site.folder import EVIDENCE, Site
 from verifier.site.journal.events import Alarm, RevocationsInForce, RootInForce
 from verifier.site.unread import attempt, taken_in_before
 
@@ -132,6 +132,20 @@ def known_trust(site: Site) -> Known:
     """Return what this site knows when it verifies a medium: roots, revocation list, its own keys."""
     own = {key.keyid for person in site.policy.people.values() for key in person.keys}
     return Known(roots=root_documents(site), revocations=list_in_force(site), own_keys=site.state.own_keys | own)
+
+
+def last_trust(site: Site) -> tuple[Pin, Known]:
+    """Return the root and what is known beside it, as now or, after the end of the vendor's access, as before it.
+
+    It only tells whether a kept release is revoked.
+    """
+    offboarding = site.state.offboarding
+    if offboarding is None or offboarding.root is None:
+        return site.state.trust.root, known_trust(site)
+    folder = site.path / EVIDENCE / trust_folder(site).relative_to(site.path / "trust")
+    paths = (folder / f"{version}.root.json" for version in range(1, offboarding.root.version + 1))
+    roots = tuple(read_capped(path, MAX_ROOT) for path in paths if path.exists())
+    return offboarding.root, Known(roots=roots, revocations=list_in_force(site))
 
 
 def adopt_roots(site: Site, offered: tuple[bytes, ...], say: Notify = silent) -> tuple[NewRoot, ...]:

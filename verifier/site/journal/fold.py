@@ -217,12 +217,12 @@ def _offboarding(state: SiteState, event: events.OffboardingEvent, record: event
                 done=event,
                 done_at=state.last_at,
                 root=state.trust.root,
-                revocations=state.trust.revocations[0] if state.trust.revocations else 0,
             )
             return replace(
                 state,
                 offboarding=done,
-                trust=replace(state.trust, root=NO_ROOT, revocations=None),
+                # The list stays: it still says what is revoked of what runs. Without a root, none can replace it.
+                trust=replace(state.trust, root=NO_ROOT),
                 reports=replace(state.reports, owed=True),
             )
         case events.Tried():

@@ -62,7 +62,7 @@ class Offboarding(Struct, frozen=True):
     Attributes:
         asked: The request; people approve its digest.
         done: The entry that put it in force; None while approvals are missing.
-        root, revocations: What was in force last, for the record.
+        root: The root that was trusted last, for the record.
         final: Number of the final report.
         ended: The entry that completed it.
     """
@@ -72,7 +72,6 @@ class Offboarding(Struct, frozen=True):
     done: Offboarded | None = None
     done_at: datetime | None = None
     root: Pin | None = None
-    revocations: int = 0
     tried: tuple[Tried, ...] = ()
     final: int | None = None
     ended: OffboardDone | None = None
@@ -85,7 +84,7 @@ class TrustState(Struct, frozen=True):
         practice: The vendor's root is a practice root, for testing only.
         root_line: How often the root was replaced on paper; ``root_reason``: why, the last time.
         minimum: Channel and lowest mark of the enrolment.
-        revocations: Version and digest of the list in force.
+        revocations: Version and digest of the list in force; after the end of the vendor's access, of the last one.
         time_floor: The time is not earlier than this; None before the first confirmed release.
         time_claimed: A time that the vendor signed, too far ahead to count before a person acknowledges it.
         newest: The vendor's newest release for this site by channel, as of the last consignment.

@@ -9,14 +9,18 @@ from click.testing import CliRunner
 
 from manifests.documents import release as r
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError, TrialError
+from manifests.words.errors import AttentionError, RefusedError, TrialError
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.place import Place, make_place
 from tests.rootwork import FIRST, bring, listing
-from tests.vendor import Vendor
+from tests.vendor import RELEASE, Vendor
+from verifier.approval.page import as_text
+from verifier.commands.review import review_command
 from verifier.commands.status import status_command
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
+from verifier.reporting.offboarding_page import offboarding_page, offboarding_text
 from verifier.reporting.report_write import write_report
+from verifier.site.outbox import read_report
 
 NEXT = FIRST.but(version="1.1.0", sequence=2, service={"hello.txt": b"next\n"})
 THIRD = FIRST.but(version="1.2.0", sequence=3, service={"hello.txt": b"third\n"})
@@ -149,7 +153,7 @@ def test_an_offboarded_site_says_so_and_what_still_works(place: Place) -> None:
     assert "\noffboarded the access of small-works ended at 2026-03-01T12:00:00Z (ended); " in text
     assert "\n           still works: status, history, recover, the last report, " in text
     assert "\n           refused from then on: receive of anything else, install, a new report" in text
-    assert "\nrevoked    no list is in force any more" in text
+    assert "\nrevoked    by list 1, the last one; no other can come" in text
     assert "install r-" not in text
     assert data(place)["offboarded_at"] == "2026-03-01T12:00:00Z"
 
@@ -172,3 +176,31 @@ def test_a_rollback_above_the_floor_works_after_the_end(place: Place) -> None:
     running = place.open().state.installs.running
     assert running is not None
     assert running.version == "1.0.0"
+
+
+@pytest.mark.parametrize("by", ["release", "key"])
+def test_a_revoked_release_stays_revoked_after_the_end_of_the_access(place: Place, by: str) -> None:
+    if by == "release":
+        revoke(place, FIRST)
+    else:
+        bring(place, ("list", listing(1, keys=(RELEASE.public.keyid,))))
+    (why,) = [line for line in shown(place).splitlines() if line.startswith("           running revoked: ")]
+    with place.hold() as site:
+        ask_offboarding(site, "the contract ended")
+    arguments = ["offboard", "--site", str(place.path)]
+    review = CliRunner().invoke(review_command, arguments, catch_exceptions=False).stdout
+    assert "small 1.0.0 is running revoked: " in " ".join(review.split("what will be done")[0].split())
+    offboard(place)
+    text = shown(place)
+    assert why in text.splitlines()
+    assert "runs, revoked" in text
+    assert "no release can be received here any more; no rollback leads out of it" in text
+    result = CliRunner().invoke(status_command, ["--fast", "--site", str(place.path)])
+    assert result.exit_code == AttentionError.exit_code
+    site = place.open()
+    final = read_report(site, site.state.reports.seq, site.state.reports.head or "").report
+    assert final.install.revoked
+    assert final.trust.revocations == 1
+    statement = as_text(offboarding_page(site))
+    assert "small 1.0.0 is running revoked: " in " ".join(statement.split())
+    assert "! small 1.0.0 is running revoked: " in offboarding_text(site)
