@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from console.result import Result
 from console.screen import fit, terminal_width
 from manifests.words.errors import DamagedError, HostError, UsageError, WaybillError, missing_file
-from manifests.words.text import CELL, is_hidden, named_digests, visible
+from manifests.words.text import CELL, QUOTE, is_hidden, named_digests, visible
 
 # A waybill command in a text; nothing is added to one that has the option, or that asks for the help.
 _NAMED = re.compile(r"\bwaybill ((?:fleet )?[a-z]+)(?![\w-])(?! --help)(?![^`]* --(?:site|fleet) )")
@@ -120,7 +120,8 @@ def name_place(text: str) -> str:
 
     lines = text.split("\n")
     return "\n".join(
-        line if CELL in line or _ELSEWHERE.search(line) else _NAMED.sub(with_place, line) for line in lines
+        line if CELL in line or QUOTE in line or _ELSEWHERE.search(line) else _NAMED.sub(with_place, line)
+        for line in lines
     )
 
 

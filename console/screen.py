@@ -6,7 +6,7 @@ import textwrap
 from itertools import groupby
 from typing import TextIO
 
-from manifests.words.text import CELL, align, shorten_digests, visible
+from manifests.words.text import CELL, QUOTE, align, shorten_digests, visible
 
 # Columns of at most this many characters (states, versions, digests) are never folded.
 KEPT_WHOLE = 16
@@ -34,10 +34,14 @@ def fit(text: str, width: int | None, *, verbose: bool) -> str:
     lines = []
     for is_row, group in groupby((text if verbose else shorten_digests(text)).split("\n"), lambda line: CELL in line):
         if is_row:
-            lines += _lay_out([tuple(map(visible, line.split(CELL))) for line in group], width)
+            lines += _lay_out([tuple(map(_shown, line.split(CELL))) for line in group], width)
         else:
-            lines += [part for line in group for part in fold(visible(line), width)]
+            lines += [part for line in group for part in fold(_shown(line), width)]
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    return visible(text.replace(QUOTE, ""))
 
 
 def fold(line: str, width: int | None) -> list[str]:

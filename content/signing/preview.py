@@ -15,7 +15,7 @@ from manifests.trust.root import Root, parse_root
 from manifests.trust.root_change import change_of_roots
 from manifests.words.errors import RefusedError
 from manifests.words.fingerprint import as_groups, as_words
-from manifests.words.text import one_line
+from manifests.words.text import QUOTE, one_line
 from manifests.words.units import show_count
 
 # Of one part of a release, so many lines are shown: a release may have 100,000 files.
@@ -46,7 +46,7 @@ class Preview:
             f"fingerprint  {as_groups(self.fingerprint)}",
             f"             {as_words(self.fingerprint)}",
         ]
-        lines += [f"{name:<12} {one_line(value)}" for name, value in self.rows]
+        lines += [f"{name:<12} {QUOTE if name == 'notes' else ''}{one_line(value)}" for name, value in self.rows]
         return lines + [f"warning      {one_line(text)}" for text in self.warnings]
 
     @property

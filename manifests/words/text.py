@@ -7,10 +7,13 @@ from collections import Counter
 SHORT_DIGEST = 12
 # Between the cells of a row. `one_line` escapes it, so no text from a document can look like one.
 CELL = "\x1f"
+# In a line with a text of a document, which is printed as it is written there: no digest is shortened in it, and no
+# option is added to a command. `one_line` escapes it too.
+QUOTE = "\x1e"
 # A digest or key id that stands alone, or names a member of a bundle. What a person pastes or compares stays whole:
 # the value of an option, a path, and the digest of the very document that is shown.
 _DIGEST = re.compile(
-    r"(?<![\w/-])(--[a-z-]+[ =]|(?:^|(?<=\n)) *digest +)?(sha256:|blobs/sha256/|signatures/)?([0-9a-f]{64})(?!\w)"
+    r"(?<![\w/-])(--[a-z-]+[ =]|(?m:^) *digest +)?(sha256:|blobs/sha256/|signatures/)?([0-9a-f]{64})(?!\w)"
 )
 
 
@@ -33,7 +36,7 @@ def shorten_digests(text: str) -> str:
             return match[0]
         return ("" if prefix == "sha256:" else prefix) + short_digest(digits)
 
-    return _DIGEST.sub(shortened, text)
+    return "\n".join(line if QUOTE in line else _DIGEST.sub(shortened, line) for line in text.split("\n"))
 
 
 def named_digests(text: str) -> frozenset[str]:

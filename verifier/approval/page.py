@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from manifests.words.errors import RefusedError
-from manifests.words.text import CELL, one_line
+from manifests.words.text import CELL, QUOTE, one_line
 
 RowMark = Literal["added", "removed", "changed", "same", "warning"]
 SIGNS: dict[RowMark | None, str] = {
@@ -103,6 +103,12 @@ class CommandLine(str):
     __slots__ = ()
 
 
+class Quoted(str):
+    """A line that a document has; it is printed as it stands there."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Section:
     """One heading with what belongs under it, in the order of the fields. The HTML page highlights an alarm.
@@ -144,7 +150,9 @@ def as_text(page: Page, *, brief: bool = False) -> str:
 
 
 def section_text(section: Section, *, brief: bool = False) -> list[str]:
-    lines = [one_line(section.title), *(f"  {one_line(line)}" for line in section.lines)]
+    quotes = [QUOTE if isinstance(line, Quoted) else "" for line in section.lines]
+    lines = [f"  {quote}{one_line(line)}" for quote, line in zip(quotes, section.lines, strict=True)]
+    lines = [one_line(section.title), *lines]
     width = max((len(name) for name, _ in section.facts), default=0)
     lines += [f"  {one_line(name).ljust(width)}  {one_line(value)}" for name, value in section.facts]
     lines += _table_text(section.table, brief=brief) if section.table else []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from content.differences.compare_values import join_facts
 from manifests.words.units import show_count, show_duration, show_size
-from verifier.approval.page import FIRST_ROWS, CommandLine, Page, Row, RowMark, Section, Table, section_text
+from verifier.approval.page import FIRST_ROWS, CommandLine, Page, Quoted, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
 from verifier.rules.agreement import (
     MORE_APPROVERS,
@@ -121,7 +121,8 @@ def _release_notes(review: Review) -> list[Section]:
     unread = [Section("release notes", lost)] if lost else []
     return unread + [
         Section(
-            f"release notes of {release.version}, in the vendor's words", tuple(f"| {line}" for line in release.notes)
+            f"release notes of {release.version}, in the vendor's words",
+            tuple(Quoted(f"| {line}") for line in release.notes),
         )
         for release in review.way
         if release.notes

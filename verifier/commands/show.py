@@ -24,7 +24,7 @@ from manifests.trust.keys import open_regular, read_capped
 from manifests.trust.root import MAX_ROOT, parse_root, read_root
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UntrustedError, UsageError, WaybillError
-from manifests.words.text import one_line
+from manifests.words.text import QUOTE, one_line
 from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
 from verifier.approval.page import as_page, write_new
@@ -233,7 +233,7 @@ def _show_release(
         for child in release.absent
     ]
     rows += [("kit", kit) for kit in release.kits]
-    rows += [("notes", one_line(line)) for line in notes if line]
+    rows += [("notes", QUOTE + one_line(line)) for line in notes if line]
     text = "\n".join([first, *(f"{name:<9} {value}" for name, value in rows)])
     data = {
         "verified": verified is not None,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from content.differences.compare_values import Difference
 from content.differences.config import HIDDEN, config_differences
@@ -35,6 +36,8 @@ from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import plan_change
 from verifier.change.space import SpaceNeed
+from verifier.commands.review import review_command
+from verifier.commands.show import show_command
 from verifier.rules.agreement import ApprovalRequest, count_approvals, roles_needed
 from verifier.runtime.drivers.driver import load_driver
 from verifier.trust.findings import Finding
@@ -687,6 +690,21 @@ def test_release_notes_are_text_and_capped() -> None:
     _, text, page = papers(matter(None, found))
     assert "release notes of 1.0.0, in the vendor's words\n  | agreed: yes\n  | <b>bold</b>\n" in text
     assert "| &lt;b&gt;bold&lt;/b&gt;" in page
+
+
+def test_release_notes_are_printed_as_the_vendor_wrote_them(tmp_path: Path) -> None:
+    """Nothing is shortened in them, and no option of ours is put into their commands."""
+    words = f"Base image sha256:{'0' * 63}7 must be there; run `waybill status` first."
+    place = make_place(tmp_path, Vendor(), disk=QuickDisk())
+    blob = Blob(digest=digest_of(words.encode()), size=len(words))
+    vendor = Vendor(extra={"notes": words.encode()}, change={"notes": blob, "extensions": {}})
+    place.receive(vendor.write(tmp_path / "1.tar"))
+    for command, item in ((review_command, "r-1.0.0"), (show_command, str(tmp_path / "1.tar"))):
+        done = CliRunner().invoke(command, [item, "--site", str(place.path)])
+        assert done.exit_code == 0
+        assert words in done.stdout
+        assert "\x1e" not in done.stdout
+        assert "u001e" not in done.stdout
 
 
 def test_digests_on_both_sides_are_marked_where_they_differ() -> None:
