@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bundler.access import Access
 from bundler.charts import collect_chart
-from bundler.files import collect_files, regular_files
+from bundler.files import collect_files
 from bundler.images import CollectedImage, GivenSbom, ImageRequest, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import RegistrySource, Source
@@ -17,6 +17,7 @@ from content.bundle.layout import Extent, Layout
 from content.bundle.layout_source import LayoutSource, file_source
 from content.bundle.oci import Descriptor
 from content.bundle.platforms import MAX_KEPT
+from content.bundle.regular_files import regular_files
 from content.bundle.selection import foreign_text, gaps_text
 from content.bundle.unpack import Scratch
 from content.registry.image_errors import ImagePlace

@@ -1,12 +1,13 @@
 """Collect the parts of a bundle's bulk: blobs by digest, and where the bytes of each come from."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.bundle.layout import Extent
-from manifests.trust.keys import read_capped
+from manifests.trust.keys import open_regular, read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, MalformedError
 
@@ -81,7 +82,7 @@ class Parts:
 def hash_file(path: Path) -> Blob:
     """Digest and size of a file, read once. Raises HostError when it cannot be read."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(open_regular(path), "rb", buffering=0) as file:
             digest = hashlib.file_digest(file, "sha256")
             size = file.tell()
     except OSError as error:

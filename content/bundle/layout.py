@@ -26,6 +26,7 @@ from content.bundle.oci import (
     read_json,
 )
 from content.bundle.unpack import Scratch
+from manifests.trust.keys import open_regular
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import (
     CHANGED_SOURCE,
@@ -238,7 +239,7 @@ def list_tar(path: Path, scratch: Scratch | None = None) -> TarListing:
     """The members of the tar at ``path``; only its headers are read. Raises as `open_archive`."""
     plain = scratch.plain(path) if scratch is not None else path
     try:
-        with plain.open("rb") as file:
+        with os.fdopen(open_regular(plain), "rb") as file:
             return _walk(file, path, plain)
     except OSError as error:
         raise unreadable(error, str(path)) from None

@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from content.bundle.archive import BLOCK
+from manifests.trust.keys import open_regular
 from manifests.words.errors import DamagedError, HostError, MalformedError, unreadable
 from manifests.words.units import show_size
 
@@ -42,7 +43,7 @@ class Scratch:
             HostError: It cannot be read, or the disk is full.
         """
         try:
-            with path.open("rb") as file:
+            with os.fdopen(open_regular(path), "rb") as file:
                 if file.read(len(GZIP)) != GZIP or not _DESCRIPTORS.is_dir():
                     return path
                 packed = os.fstat(file.fileno()).st_size

@@ -1,6 +1,7 @@
 """The command ``waybill lint``: check handwritten files and what they name, or print their JSON Schema."""
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import msgspec
 
 from console.options import command
 from console.result import Result
+from content.bundle.regular_files import regular_files
 from content.commands.lint_images import LintFinding, image_findings
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
@@ -29,8 +31,8 @@ from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_openvex,
 from manifests.foreign.config_schema import MAX_SCHEMA, schema_problems
 from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
 from manifests.trust.image_keys import load_carried, parse_carried_pem
-from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
-from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
+from manifests.trust.keys import MAX_KEY_FILE, open_regular, read_capped, read_public
+from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file, unreadable
 from manifests.words.units import show_count
 
 ADD_FILE = "correct the path, or add the file"
@@ -186,9 +188,10 @@ def _named_document(kind: str, path: Path) -> tuple[LintFinding, ...]:
 def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
     """Check that every file that ``release.yaml`` names exists, and that small documents are what they should be."""
 
-    def present(text: str, path: str) -> Iterator[WaybillError]:
-        if not (folder / text).exists():
-            yield MalformedError(f"there is no {text}", where=file.at(path), remedy=ADD_FILE)
+    def present(text: str, path: str) -> tuple[WaybillError, ...]:
+        if (folder / text).exists():
+            return ()
+        return (MalformedError(f"there is no {text}", where=file.at(path), remedy=ADD_FILE),)
 
     def document(text: str, path: str, cap: int, check: Callable[[bytes, str], object]) -> Iterator[WaybillError]:
         """Check a document; what ``check`` returns are more problems, where it returns problems."""
@@ -221,13 +224,36 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     registries = folder / REGISTRIES_YAML
     yield from lint(registries).problems if registries.exists() else ()
     yield from image_findings(file, release, folder, short_names=_short_names(registries))
-    for i, files in enumerate(release.files):
-        yield from present(files.from_, f"$.files[{i}].from")
-    for i, chart in enumerate(release.charts):
-        yield from present(chart.from_, f"$.charts[{i}].from")
+    places = {f"$.files[{i}].from": files.from_ for i, files in enumerate(release.files)}
     for i, program in enumerate(release.programs):
-        for platform, text in program.files.items():
-            yield from present(text, f"$.programs[{i}].files.{platform}")
+        places |= {f"$.programs[{i}].files.{platform}": text for platform, text in program.files.items()}
+    for path, text in places.items():
+        yield from present(text, path) or _irregular(folder / text, file.at(path))
+    for i, chart in enumerate(release.charts):
+        path = f"$.charts[{i}].from"
+        yield from present(chart.from_, path) or _irregular_chart(folder / chart.from_, file.at(path))
+
+
+def _irregular(path: Path, where: str) -> tuple[WaybillError, ...]:
+    """Return why `build` would refuse a file, or a file below a folder: by its kind and mode; none is opened."""
+    try:
+        for _ in regular_files(path):
+            pass
+    except WaybillError as error:
+        return (error.with_(where=f"{where}: {error.where}"),)
+    return ()
+
+
+def _irregular_chart(path: Path, where: str) -> tuple[WaybillError, ...]:
+    """Return why `build` could not open the archive of a chart."""
+    try:
+        if not path.is_dir():
+            os.close(open_regular(path, or_pipe=True))
+    except HostError as error:
+        return (error.with_(where=f"{where}: {error.where}"),)
+    except OSError as error:
+        return (unreadable(error, f"{where}: {path}"),)
+    return ()
 
 
 def _problems(checked: object) -> tuple[WaybillError, ...]:

@@ -1,11 +1,13 @@
 """Check the addresses that a registry session connects to, and its TLS settings."""
 
+import os
 import ssl
 from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from content.registry.answer import printable
+from manifests.trust.keys import open_regular
 from manifests.words.errors import HostError, RefusedError
 
 Origin = tuple[str, str, int]
@@ -14,6 +16,8 @@ Origin = tuple[str, str, int]
 def tls_context(ca: Path | None) -> ssl.SSLContext:
     """The system's roots, or this one authority and no other."""
     try:
+        if ca is not None:
+            os.close(open_regular(ca, or_pipe=True))  # OpenSSL would wait for the writer of a named pipe
         return _system_context() if ca is None else ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
         raise HostError(

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.bundle.oci import read_json
+from manifests.trust.keys import open_regular
 from manifests.words.errors import HostError, MalformedError, RefusedError
 
 MAX_AUTH_BYTES = 1 << 20
@@ -64,7 +66,7 @@ def find_credentials(
     named = auth_file is not None or "REGISTRY_AUTH_FILE" in environ
     for path in [auth_file] if auth_file is not None else auth_files(environ, home):
         try:
-            with path.open("rb") as stream:
+            with os.fdopen(open_regular(path, or_pipe=True), "rb") as stream:
                 data = stream.read(MAX_AUTH_BYTES + 1)
         except FileNotFoundError:
             if not named:

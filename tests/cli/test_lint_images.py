@@ -2,7 +2,10 @@
 
 import gzip
 import json
+import os
+import socket
 import tarfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,6 +151,45 @@ def test_a_packed_archive_that_is_cut(shop: Workshop) -> None:
     (shop.path / "app.tgz").write_bytes(gzip.compress(saved.save().read_bytes())[:-9])
     shop.image(**PLAIN, **{"from": "docker-archive:app.tgz"})
     assert "cannot be unpacked" in same_problem(shop).problem
+
+
+@pytest.fixture(params=["pipe", "socket", "device", "folder"])
+def unusable(request: pytest.FixtureRequest, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of something that is no regular file."""
+    monkeypatch.chdir(shop.path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        if request.param == "pipe":
+            os.mkfifo("x")
+        elif request.param == "socket":
+            server.bind("x")
+        elif request.param == "device":
+            Path("x").symlink_to("/dev/zero")
+        else:
+            Path("x").mkdir()
+        yield "x"
+
+
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_an_archive_that_is_no_file_is_refused_at_once(shop: Workshop, unusable: str, kind: str) -> None:
+    shop.image(**PLAIN, **{"from": f"{kind}:{unusable}"})
+    assert same_problem(shop).exit_code == 6
+
+
+@pytest.mark.parametrize("unusable", ["pipe", "socket"], indirect=True)
+def test_a_file_set_that_is_no_file(shop: Workshop, unusable: str) -> None:
+    shop.release["files"][0]["from"] = unusable
+    assert same_problem(shop).finding == "file-kind"
+
+
+def test_a_file_set_that_holds_a_pipe(shop: Workshop) -> None:
+    os.mkfifo(shop.path / "service" / "pipe")
+    assert same_problem(shop).problem == "found a named pipe, expected a regular file"
+
+
+@pytest.mark.parametrize("unusable", ["pipe", "socket", "device"], indirect=True)
+def test_a_chart_that_is_no_file(shop: Workshop, unusable: str) -> None:
+    shop.release["charts"] = [{"name": "small", "from": unusable}]
+    assert same_problem(shop).exit_code == 6
 
 
 def test_an_sbom_of_spdx_3_is_known_by_its_content(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from content.bundle.oci import OCI_MANIFEST
+from content.registry.addresses import tls_context
 from content.registry.auth import Credentials, auth_files, find_credentials, read_credentials
 from content.registry.client import Registry
 from content.registry.session import RegistryOptions
@@ -453,3 +455,11 @@ def test_a_challenge_that_nobody_understands(challenge: str) -> None:
         pytest.raises(WaybillError),
     ):
         registry.blob_exists(NAME, digest_of(BLOB))
+
+
+def test_named_pipes_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HostError, match="a pipe, not a file"):
+        find_credentials(HOST, NAME, auth_file=tmp_path / "pipe", environ={}, home=tmp_path, helpers=False)
+    with pytest.raises(HostError, match="a pipe, not a file"):
+        tls_context(tmp_path / "pipe")
