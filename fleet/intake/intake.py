@@ -103,7 +103,7 @@ def import_paths(
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
     except DBAPIError as error:
-        result.stopped = database_error(error, ledger_place(engine))
+        result.stop(database_error(error, ledger_place(engine)))
     return result
 
 
@@ -183,8 +183,11 @@ def _start_batch(engine: Engine, files: list[ReportFile], checker: Checker) -> _
 
 
 def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
-    """Judge one batch and write its reports in one transaction; return the keys that it made known."""
-    result = run.result
+    """Judge one batch and write its reports in one transaction; return the keys that it made known.
+
+    The result of the run has the batch only after the commit: what a full disk takes back is in neither.
+    """
+    result = ImportResult(named=run.result.named)
     new_keys: frozenset[str] = frozenset()
     checks = dict(zip(batch.checked, collect(batch.results), strict=True))
     verified: list[VerifiedReport] = []
@@ -208,8 +211,9 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
         write_reports(connection, run.library, verified, run.now, result)
         # A copy of the same bytes may have been refused before its key was known.
         settle_quarantine(connection, sorted(known), run.now)
+    run.result.add_committed(result)
     if run.refused.many:
-        run.refused.write(run.engine, run.now, result)
+        run.refused.write(run.engine, run.now, run.result)
     return new_keys
 
 

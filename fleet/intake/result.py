@@ -1,5 +1,6 @@
 """The result of an import, by file and by site, as values, as text and as JSON values."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -123,6 +124,27 @@ class ImportResult:
         if self.counts[result.status] <= limit:
             self.files.append(result)
 
+    def add_committed(self, batch: "ImportResult") -> None:
+        """Add the result of one transaction of the ledger, after its commit."""
+        listed = Counter(file.status for file in batch.files)
+        for file in batch.files:
+            self.add(file)
+        for status, count in batch.counts.items():
+            self.counts[status] = self.counts.get(status, 0) + count - listed[status]
+        for site, news in batch.sites.items():
+            known = self.sites.setdefault(site, SiteResult())
+            known.new += news.new
+            known.known += news.known
+            known.findings += news.findings
+
+    def stop(self, error: WaybillError) -> None:
+        """Keep the error that ended the import, with the number of releases and reports that the ledger took in."""
+        counted: tuple[FileStatus, ...] = ("release", "report")
+        taken_in = [show_count(self.counts[status], COUNTED[status]) for status in counted if status in self.counts]
+        self.stopped = error.with_(
+            problem=f"{error.problem}; taken in before that: {' and '.join(taken_in) or 'nothing'}"
+        )
+
     @property
     def alarms(self) -> tuple[str, ...]:
         """Sites with at least one alarm."""
@@ -174,7 +196,7 @@ def import_text(result: ImportResult) -> str:
         if status in result.counts
     ]
     counts = [count + _different(result) if count.endswith(" quarantined") else count for count in counts]
-    lines = [", ".join(counts) or "no file was found"]
+    lines = [", ".join(counts) or ("nothing was taken in" if result.stopped else "no file was found")]
     for file in result.files:
         if file.status in ("release", "quarantined", "unkept", "unreadable", "unused", "packed") or (
             file.status == "skipped" and file.finding

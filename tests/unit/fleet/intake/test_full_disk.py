@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, func, select
 
+from fleet.intake import intake as intake_module
 from fleet.intake import quarantine as quarantine_module
 from fleet.intake.intake import import_paths
 from fleet.intake.result import import_text
@@ -98,12 +99,33 @@ def test_no_room_for_a_report(engine: Engine, site: Reporter, tmp_path: Path) ->
     disk.pages = 2
     done = import_paths(engine, (medium,), NOW)
     assert done.stopped is not None
-    assert "full" in done.stopped.problem
+    assert done.stopped.problem.endswith("disk is full; taken in before that: nothing")
     assert "make space" in done.stopped.remedy
     assert "rights" not in done.stopped.remedy
+    assert (done.counts, done.sites, import_text(done)) == ({}, {}, "nothing was taken in")
+    assert count(engine) == (0, 0)
     disk.pages = None
     assert import_paths(engine, (medium,), NOW).counts["report"] == 50
     assert count(engine) == (50, 0)
+
+
+def test_what_is_counted_is_what_was_committed(
+    engine: Engine, site: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first ten reports are committed; the disk is full when the next ten are written."""
+    medium = tmp_path / "medium"
+    medium.mkdir()
+    for number in range(30):
+        (medium / f"{number}").write_bytes(site.report())
+    monkeypatch.setattr(intake_module, "BATCH", 10)
+    disk = SmallDisk(engine)
+    event.listen(engine, "commit", lambda _: setattr(disk, "pages", 2))
+    done = import_paths(engine, (medium,), NOW)
+    assert done.stopped is not None
+    assert done.stopped.problem.endswith("disk is full; taken in before that: 10 new reports")
+    assert done.counts == {"report": 10}
+    assert import_text(done).splitlines()[:2] == ["10 new reports", f"{site.site}: reports 1 to 10"]
+    assert count(engine) == (10, 0)
 
 
 def test_the_numbers_say_what_they_count(engine: Engine, site: Reporter, tmp_path: Path) -> None:
