@@ -22,7 +22,7 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
-from verifier.change.consequences import findings_of_change, rollbacks_left
+from verifier.change.consequences import findings_of_change, rollbacks_alone, rollbacks_text
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import Forecast, forecast
 from verifier.change.route import Route
@@ -106,9 +106,14 @@ def read_review_input(
         done, forever = offboarding_consequences(site.state)
         if revoked := revoked_for_ever(site):
             forever = (revoked, *forever)
-        if why := rollbacks_left(site):
-            forever = (*forever, f"no rollback is possible now, and no release can come that allows one: {why}")
-        return replace(review_input, work=done, findings=tuple(Finding("for-ever", "warning", one) for one in forever))
+        possible, why = rollbacks_alone(site)
+        if not possible:
+            forever = (*forever, f"no rollback is possible then, and no release can come that allows one: {why}")
+        return replace(
+            review_input,
+            work=(*done, rollbacks_text(site)),
+            findings=tuple(Finding("for-ever", "warning", one) for one in forever),
+        )
     return replace(review_input, work=tuple(_leaves(site)))
 
 

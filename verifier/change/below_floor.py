@@ -118,7 +118,7 @@ def _check_served(site: Site, below: str, item: str) -> None:
         raise RefusedError(
             f"{below}; {error.problem}, so no authorisation of the vendor counts here any more",
             where=item,
-            remedy="run `waybill status`; a rollback to a kept generation that is not below the floor still works",
+            remedy="run `waybill status`, which names the rollbacks that are still possible",
             finding="offboarded",
         ) from None
 

@@ -36,20 +36,40 @@ def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) ->
     return tuple(Finding(name, "warning", text) for name, text in findings)
 
 
-def rollbacks_left(site: Site) -> str:
-    """Return why no kept generation could be reached by a rollback at present; empty when one could be."""
-    return reachable_generation(site, revoked=True)[1]
+def rollbacks_text(site: Site) -> str:
+    """Return which rollbacks are possible without the vendor, the newest generation first; or that none is, and why."""
+    possible, reasons = rollbacks_alone(site)
+    if not possible:
+        return f"no rollback is possible: {reasons}"
+    names = ", ".join(f"generation {generation.number} ({generation.version})" for generation in possible)
+    return f"rollback is possible to {names}"
 
 
-def reachable_generation(site: Site, *, revoked: bool) -> tuple[Generation | None, str]:
+def rollbacks_alone(site: Site) -> tuple[tuple[Generation, ...], str]:
+    """Return the kept generations that a rollback reaches without an authorisation of the vendor; and why not others.
+
+    The newest comes first. At a site whose vendor's access has ended, no other rollback is possible.
+    """
+    possible, reasons = [], []
+    for generation in _kept(site, site.state.installs.current):
+        failures: list[WaybillError] = []
+        change = attempt(partial(rollback_change, site, generation.number), failures)
+        if change is not None and change.authorised is None:
+            possible.append(generation)
+            continue
+        why = failures[0].problem if failures else "below the floor, which takes an authorisation of the vendor"
+        reasons.append(f"generation {generation.number} ({generation.version}): {why}")
+    return tuple(possible), "; ".join(reasons) or "no earlier generation is kept"
+
+
+def reachable_generation(site: Site) -> tuple[Generation | None, str]:
     """Return the newest kept generation that a rollback could reach at present; else None and why none could.
 
-    Args:
-        revoked: Whether a revoked release counts. A rollback to one is possible, but is never advised.
+    A rollback to a revoked release is possible, but is never advised, so it does not count.
     """
     reasons = []
     for generation in _kept(site, site.state.installs.current):
-        why = None if revoked else attempt(partial(revoked_release, site, generation.release), [])
+        why = attempt(partial(revoked_release, site, generation.release), [])
         try:
             rollback_change(site, generation.number)
         except WaybillError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
 from verifier.approval.page import Page, Row, Section, Table
+from verifier.change.consequences import rollbacks_text
 from verifier.reporting.history import history_lines
 from verifier.reporting.offboarding import MAX_EACH
 from verifier.site.folder import EVIDENCE, SITE_KEY, Site
@@ -114,7 +115,12 @@ def offboarding_page(site: Site, about: str = "") -> Page:
         facts.append(("revoked", revoked))
     retired = "the site's key is destroyed: no report can be signed for this site any more"
     ended = f"{state.site} has no vendor any more; to use one again, enrol a new folder"
-    works = (WORKS_ON, REFUSED_FROM_THEN, retired if offboarding.asked.reason == "retired" else ended)
+    works = (
+        WORKS_ON,
+        rollbacks_text(site),
+        REFUSED_FROM_THEN,
+        retired if offboarding.asked.reason == "retired" else ended,
+    )
     return Page(
         title=f"{state.trust.vendor} has no access to {state.site} any more",
         sections=(

@@ -79,7 +79,7 @@ def _instead_of_revoked(site: Site, waiting: tuple[Waiting, ...]) -> str:
         remedy = f"install a release that replaces it: waybill review {' '.join(possible[-1].items)}"
     else:
         remedy = "ask the vendor for the release that replaces it, then waybill receive PATH"
-    target, why = reachable_generation(site, revoked=False)
+    target, why = reachable_generation(site)
     if target is not None:
         return f"{remedy}; or waybill rollback --to {target.number}; until then the release keeps running"
     return f"{remedy}; no rollback leads out of it ({why}); until then the release keeps running"

@@ -11,6 +11,7 @@ from manifests.words.time import age, optional_time, parse_time, rfc3339
 from manifests.words.units import parse_duration, show_times
 from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
+from verifier.change.consequences import rollbacks_alone, rollbacks_text
 from verifier.change.transaction import trial_left
 from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
 from verifier.reporting.site_problems import (
@@ -122,7 +123,7 @@ def _runs(
 ) -> list[str]:
     """Return lines about the running release, its components and its probes."""
     state, running = site.state, site.state.installs.running
-    lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}", *_offboarding(state)]
+    lines = [f"site       {state.site}{'  (practice)' if state.trust.practice else ''}", *_offboarding(site)]
     if running is None:
         lines.append("runs       nothing is installed")
     else:
@@ -302,9 +303,9 @@ def late_of(site: Site, now: datetime) -> tuple[str, ...]:
     return tuple(late)
 
 
-def _offboarding(state: SiteState) -> list[str]:
+def _offboarding(site: Site) -> list[str]:
     """Return lines about the end of the vendor's access, if it was requested."""
-    offboarding = state.offboarding
+    state, offboarding = site.state, site.state.offboarding
     if offboarding is None:
         return []
     if offboarding.done is None or offboarding.done_at is None:
@@ -320,6 +321,7 @@ def _offboarding(state: SiteState) -> list[str]:
     return [
         f"offboarded the access of {state.trust.vendor} ended at {end}; {proof}{unfinished}",
         f"           {WORKS_ON}",
+        f"           {rollbacks_text(site)}",
         f"           {REFUSED_FROM_THEN}",
     ]
 
@@ -329,6 +331,8 @@ def _generations_text(site: Site) -> str:
     state, former = site.state, site.former()
     if not state.installs.generations:
         return ""
+    if state.offboarded and all(possible.number != former for possible in rollbacks_alone(site)[0]):
+        former = 0  # no release can come any more that makes it reachable
     rows: list[tuple[str, ...]] = []
     for generation in state.installs.generations:
         number, here = generation.number, ""

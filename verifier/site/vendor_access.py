@@ -9,10 +9,7 @@ from manifests.words.time import rfc3339
 from verifier.site.journal.state import SiteState
 
 MAX_PROBES = 16
-WORKS_ON = (
-    "still works: status, history, recover, the last report, receive of approvals, a new policy, "
-    "rollback to a kept generation that is not below the floor"
-)
+WORKS_ON = "still works: status, history, recover, the last report, receive of approvals, a new policy"
 REFUSED_FROM_THEN = "refused from then on: receive of anything else, install, a new report, a change of key"
 
 
@@ -49,7 +46,8 @@ def check_served(state: SiteState) -> None:
         raise RefusedError(
             f"the access of {state.trust.vendor} ended at {rfc3339(state.offboarding.done_at)}",
             where="site",
-            remedy=f"enroll a new site folder with `waybill enroll`; here {WORKS_ON}",
+            remedy=f"enroll a new site folder with `waybill enroll`; here {WORKS_ON}, "
+            "each rollback that `waybill status` names",
             finding="offboarded",
         )
 

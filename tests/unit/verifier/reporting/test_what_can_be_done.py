@@ -162,16 +162,26 @@ def test_a_rollback_below_the_floor_names_the_end_of_the_access(place: Place) ->
     rises = NEXT.but(floor=2)
     assert place.bring(rises.write(place.path.parent / "2.tar")).error is None
     offboard(place)
+    text = shown(place)
+    assert (
+        "\n           no rollback is possible: generation 1 (1.0.0): generation 1 has sequence 1, below the floor"
+        in text
+    )
+    assert "former" not in text
+    assert "no rollback is possible: " in " ".join(as_text(offboarding_page(place.open())).split())
     with pytest.raises(RefusedError) as caught:
         place.rollback(1, person="ops-1")
     assert caught.value.problem.startswith("generation 1 has sequence 1, below the floor 2; the access of small-works")
     assert caught.value.problem.endswith("so no authorisation of the vendor counts here any more")
-    assert "that is not below the floor still works" in caught.value.remedy
+    assert "which names the rollbacks that are still possible" in caught.value.remedy
 
 
 def test_a_rollback_above_the_floor_works_after_the_end(place: Place) -> None:
     assert place.bring(NEXT.write(place.path.parent / "2.tar")).error is None
     offboard(place)
+    assert "\n           rollback is possible to generation 1 (1.0.0)\n" in shown(place)
+    assert "former" in shown(place)
+    assert "rollback is possible to generation 1 (1.0.0)" in as_text(offboarding_page(place.open()))
     assert place.rollback(1, person="ops-1").error is None
     running = place.open().state.installs.running
     assert running is not None
