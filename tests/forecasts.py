@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from tests.place import Place
 from verifier.approval.items import approvable_of
-from verifier.approval.review import make_review
+from verifier.approval.review import Review, make_review
 from verifier.approval.review_input import read_review_input
+from verifier.approval.review_page import _outlook
 from verifier.change.driver_steps import driver_steps
-from verifier.change.forecast import forecast
+from verifier.change.forecast import ForecastAct, forecast
 from verifier.change.route import Route
 from verifier.change.values import Change
 from verifier.runtime.drivers.driver import load_driver
@@ -34,12 +35,37 @@ def promise(place: Place, item: str) -> Promise:
     source = driver_steps(site, read_installed(site, running), load_driver) if running else ()
     steps = [driver_steps(site, hop.installed, load_driver) for hop in hops]
     acts = [act for hop in forecast(site.state, hops, source, steps).acts for act in hop]
-    lines = make_review(read_review_input(site, asked, load_driver)).work
+    review = make_review(read_review_input(site, asked, load_driver))
+    check_only_forecast(review, acts)
+    lines = review.work
     if len(hops) > 1:
         lines = tuple(line.partition(": ")[2] for line in lines)
     return Promise(
         acts=tuple((act.act, act.step) for act in acts), lines=lines, seq=site.state.seq, said=len(place.said)
     )
+
+
+def check_only_forecast(review: Review, acts: list[ForecastAct]) -> None:
+    """Check that plan, warnings and rollback section of a review name no act that the forecast does not have."""
+    begun = {(act.act, act.step) for act in acts}
+    assert review.back is not None
+    back = review.action == "rollback"
+    for line in review.back.steps:
+        name = line.partition(":")[0]
+        assert ("undo" if back and ": undone by " in line else "migrate", name) in begun, line
+    for line in review.back.backups:
+        assert ("restore" if back else "backup", line.partition(":")[0]) in begun, line
+    facts = dict(_outlook(review))
+    begins = {act.act for act in acts}
+    parts = begins & {"backup", "migrate", "undo", "restore"}
+    assert bool(review.back.takes_seconds) == bool(parts), "the estimate is of acts, and each act has one"
+    assert ("backups and migrations" in facts["downtime"]) == (bool(parts) and not back)
+    assert review.rooms is not None
+    named = [place for room in review.rooms for place in room.places if place.startswith("backups/")]
+    assert bool(named) == ("backup" in begins), "space is named for the backups that are made"
+    for _, name, text in review.findings:
+        if name == "service-stops":
+            assert ("saved" in text) == ("backup" in begins), text
 
 
 def check_kept(place: Place, promised: Promise) -> None:

@@ -3,8 +3,8 @@
 The review of a request folder is the same value as the review at the site. ``review_page`` shows it as a page.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -22,16 +22,17 @@ from content.differences.release import (
 from content.differences.release_documents import DocumentNote, ReleaseDocuments, incomparable_parts
 from manifests.documents.contract import Contract
 from manifests.documents.release import Probe, Release
-from manifests.documents.rollback import Rollback
+from manifests.documents.rollback import Backup, Rollback, Step
 from manifests.words.fingerprint import as_groups
 from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
 from manifests.words.version import in_any
 from verifier.approval.review_input import ReleaseSigners, ReviewInput
 from verifier.change.below_floor import authorisation_facts
-from verifier.change.forecast import proves_words
+from verifier.change.forecast import part_label, proves_words
 from verifier.change.space import SpaceNeed
 from verifier.runtime.setup import FAILED
+from verifier.site.journal.events import Act
 
 ChangeKind = Literal["added", "removed", "changed", "same", "not compared"]
 
@@ -84,7 +85,9 @@ class RollbackOutlook:
         no_return: The step after which only a backup helps, or ``none``.
         beyond: What is left after that step.
         authorised: For a rollback below the floor, the facts of the vendor's authorisation.
-        takes_seconds: The vendor's estimate for all steps and backups.
+        steps: The steps that the plan runs, or that the rollback undoes; ``backups`` likewise.
+        takes_seconds: The vendor's estimate for these.
+        offered_for_seconds: 0 for a new configuration, to which the vendor's document does not apply.
     """
 
     class_: str
@@ -110,7 +113,7 @@ class Review:
 
     Attributes:
         subject: Digest of the item when it is no release, such as a policy.
-        downtime_seconds: Sum of what the releases of the plan state.
+        downtime_seconds: Sum of what the releases of the plan state for their install; 0 when none is installed.
         findings: ``(level, id, text)`` of each.
         notes: Documents that were not compared, or not entirely; and the SBOMs that were.
     """
@@ -205,7 +208,7 @@ def make_review(given: ReviewInput) -> Review:
         probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
         work=given.work,
         back=_rollback_outlook(given, after, advisories, left) if after else None,
-        downtime_seconds=sum(step.downtime_seconds for side in given.releases for step in side.release.install),
+        downtime_seconds=sum(step.downtime_seconds for side in _installed(given) for step in side.release.install),
         rooms=given.rooms,
         findings=(*((finding.level, finding.id, finding.text) for finding in given.findings), *_no_way_back(given)),
         notes=(*_lost(given), *(note for side in (before, *given.releases) if side for note in side.notes)),
@@ -325,47 +328,97 @@ def _probe(probe: Probe) -> str:
     return f"{probe.name}: {facts['looks at']}, {facts['passes']}"
 
 
+def _installed(given: ReviewInput) -> tuple[ReleaseDocuments, ...]:
+    """Return the releases that the plan installs: none for a rollback, or for a new config of what runs."""
+    if given.plan.action == "rollback" or _config_alone(given):
+        return ()
+    return given.releases
+
+
+def _config_alone(given: ReviewInput) -> bool:
+    """Whether the release that will run is the one that runs, so that only its configuration changes."""
+    return given.before is not None and bool(given.releases) and given.before.digest == given.releases[-1].digest
+
+
 def _rollback_outlook(
     given: ReviewInput, after: ReleaseDocuments, advisories: Advisories, left: tuple[Release, ...]
 ) -> RollbackOutlook | None:
     """Return how the new release is rolled back; for a rollback, what leaving the running release means."""
-    leaving = given.before if given.plan.action == "rollback" else after
+    back = given.plan.action == "rollback"
+    leaving = given.before if back else after
     if leaving is None or leaving.rollback is None:
         return None
     document = leaving.rollback
-    if given.plan.action == "rollback":
+    if back:
         reopens = advisories.reopened
-    elif given.before is None or given.before.digest == after.digest:
+    elif given.before is None or _config_alone(given):
         reopens = ()
     else:
         reopens = advisories_between(after, given.before, left=left).reopened
-    return RollbackOutlook(
+    steps = [step for step in document.steps if _does(given, "migrate", step.name) or _does(given, "undo", step.name)]
+    backups = [one for one in document.backup if _does(given, "restore" if back else "backup", one.name)]
+    outlook = RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
         loses=document.loses,
         no_return=document.no_return,
-        beyond=_beyond(document),
+        beyond=_beyond(document, document.backup if back else backups),
         rehearsal=document.rehearsal or "",
         reopens=reopens,
         authorised=authorisation_facts(given.authorised) if given.authorised else (),
-        steps=tuple(
-            f"{step.name}: {argv(step.do)}; {f'undone by {argv(step.undo)}' if step.undo else 'cannot be undone'}; "
-            f"about {show_duration(step.takes_seconds)}; after a crash: {step.after_crash}"
-            for step in document.steps
-        ),
-        backups=tuple(
-            f"{backup.name}: {argv(backup.make)}; tried by {argv(backup.try_)}; "
-            f"the trial {proves_words(backup)}; "
-            f"at most {show_size(backup.at_most_bytes)}; about {show_duration(backup.takes_seconds)}"
-            for backup in document.backup
-        ),
-        backup_bytes=sum(backup.at_most_bytes for backup in document.backup),
-        takes_seconds=sum(step.takes_seconds for step in document.steps)
-        + sum(backup.takes_seconds for backup in document.backup),
+        steps=tuple(_step_undone(given, step) for step in reversed(steps))
+        if back
+        else tuple(_step_run(step) for step in steps),
+        backups=tuple(_backup_restored(backup) if back else _backup_made(backup) for backup in backups),
+        backup_bytes=0 if back else sum(backup.at_most_bytes for backup in backups),
+        takes_seconds=sum(step.takes_seconds for step in steps) + sum(backup.takes_seconds for backup in backups),
         offered_for_seconds=document.offered_for_seconds,
         trial_seconds=after.release.trial.at_most_seconds,
         confirm=after.release.trial.confirm,
     )
+    if not _config_alone(given) or steps or backups:
+        return outlook
+    # The document is about leaving the release, which stays.
+    return replace(
+        outlook,
+        class_="reversible",
+        back_to=(f"{after.release.version} with the configuration in force now",),
+        loses="no data: only the configuration changes",
+        no_return="none",
+        beyond="",
+        rehearsal="",
+        offered_for_seconds=0,
+    )
+
+
+def _does(given: ReviewInput, act: Act, name: str) -> bool:
+    """Whether the work of the plan has this part of the last release's rollback document."""
+    several = f"{given.releases[-1].release.version}: " if len(given.releases) > 1 else ""
+    return any(line.startswith(several + part_label(act, name)) for line in given.work)
+
+
+def _step_run(step: Step) -> str:
+    undone = f"undone by {argv(step.undo)}" if step.undo else "cannot be undone"
+    return (
+        f"{step.name}: {argv(step.do)}; {undone}; about {show_duration(step.takes_seconds)}; "
+        f"after a crash: {step.after_crash}"
+    )
+
+
+def _step_undone(given: ReviewInput, step: Step) -> str:
+    undone = f"undone by {argv(step.undo)}" if step.undo and _does(given, "undo", step.name) else argv(step.do)
+    return f"{step.name}: {undone}; about {show_duration(step.takes_seconds)}"
+
+
+def _backup_made(backup: Backup) -> str:
+    return (
+        f"{backup.name}: {argv(backup.make)}; tried by {argv(backup.try_)}; the trial {proves_words(backup)}; "
+        f"at most {show_size(backup.at_most_bytes)}; about {show_duration(backup.takes_seconds)}"
+    )
+
+
+def _backup_restored(backup: Backup) -> str:
+    return f"{backup.name}: restored by {argv(backup.restore)}; about {show_duration(backup.takes_seconds)}"
 
 
 def _no_way_back(given: ReviewInput) -> Iterator[tuple[str, str, str]]:
@@ -378,9 +431,9 @@ def _no_way_back(given: ReviewInput) -> Iterator[tuple[str, str, str]]:
             yield "warning", "no-way-back", f"release {after.release.version} cannot be rolled back to {version}"
 
 
-def _beyond(document: Rollback) -> str:
+def _beyond(document: Rollback, backups: Sequence[Backup]) -> str:
     if document.no_return == "none":
         return ""
-    if document.backup:
-        return f"only the backup is left ({', '.join(backup.name for backup in document.backup)})"
+    if backups:
+        return f"only the backup is left ({', '.join(backup.name for backup in backups)})"
     return "nothing is left: there is no backup"

@@ -86,8 +86,9 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
         facts.append(("rollback", rollback))
     if review.way:
         downtime = f"about {show_duration(review.downtime_seconds)}" if review.downtime_seconds else "none stated"
-        if back and back.takes_seconds and review.action != "rollback":
-            downtime += f"; backups and migrations about {show_duration(back.takes_seconds)}"
+        if back and back.takes_seconds:
+            what = "the data are taken back in" if review.action == "rollback" else "backups and migrations"
+            downtime += f"; {what} about {show_duration(back.takes_seconds)}"
         facts.append(("downtime", downtime))
     return facts
 
@@ -242,16 +243,18 @@ def rollback_section(review: Review) -> Section:
     if review.action == "rollback":
         facts = [*back.authorised, ("loses", back.loses), ("opens again", opens)]
         facts += [("step", step) for step in back.steps]
+        facts += [("backup", backup) for backup in back.backups]
         return Section("what the rollback means", facts=(*facts, ("config", review.config)))
     trial = f"at most {show_duration(back.trial_seconds)}, ended by {back.confirm}; then rolled back automatically"
     facts = [
         ("to", " or ".join(back.back_to) or "nothing"),
         ("loses", back.loses),
         ("opens again", opens),
-        ("rehearsed", back.rehearsal or "not rehearsed"),
-        ("offered for", show_duration(back.offered_for_seconds)),
-        ("trial", trial),
     ]
+    if back.offered_for_seconds:
+        facts.append(("rehearsed", back.rehearsal or "not rehearsed"))
+        facts.append(("offered for", show_duration(back.offered_for_seconds)))
+    facts.append(("trial", trial))
     facts += [("backup", backup) for backup in back.backups]
     facts += [("migration", step) for step in back.steps]
     return Section("rollback", lost, tuple(facts))

@@ -168,12 +168,16 @@ def _stops(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str
         ends = next(i for i, act in enumerate(acts) if act.act == "switch")
         stopped = [act.step for act in acts[begun:ends] if act.act == "deactivate" and act.step]
         if stopped:
+            back = change.action == "rollback"
             seconds = sum(step.downtime_seconds for step in change.release.install)
             states = f"states a downtime of about {show_duration(seconds)}" if seconds else "states no downtime"
+            saved = any(act.act == "backup" for act in acts[begun:ends])
             yield (
                 "service-stops",
-                f"{', '.join(stopped)} is stopped while data are saved and changed, until the switch to generation "
-                f"{change.target}; release {change.release.version} {states}",
+                f"{', '.join(stopped)} is stopped while data are "
+                f"{'taken back' if back else 'saved and changed' if saved else 'changed'}, until the switch to "
+                f"generation {change.target}; "
+                + ("no downtime is stated for a rollback" if back else f"release {change.release.version} {states}"),
             )
 
 

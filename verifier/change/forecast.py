@@ -53,21 +53,39 @@ class ForecastAct:
     words: tuple[str, ...] = ()
 
 
+def part_label(act: Act, name: str) -> str:
+    """Return how the line of a part begins: the act and its name."""
+    match act:
+        case "backup":
+            return f"back up {name}:"
+        case "try":
+            return f"try to restore {name} from its backup:"
+        case "migrate":
+            return f"migrate, step {name}:"
+        case "undo":
+            return f"undo step {name}:"
+        case "restore":
+            return f"restore {name} from its backup"
+    raise AssertionError(act)
+
+
 def part_words(part: NextPart) -> str:
     """Return what a part of the rollback document does, for the review and for the progress of an install."""
+    act, name = act_of_part(part)
+    label = part_label(act, name or "")
     match part:
         case MakeBackup(backup):
-            return f"back up {backup.name}: {argv(backup.make)}"
+            return f"{label} {argv(backup.make)}"
         case TryRestore(backup, _):
             proves = f"; {proves_words(backup)}" if backup.proves else ""
-            return f"try to restore {backup.name} from its backup: {argv(backup.try_)}{proves}"
+            return f"{label} {argv(backup.try_)}{proves}"
         case Apply(step):
-            return f"migrate, step {step.name}: {argv(step.do)}"
+            return f"{label} {argv(step.do)}"
         case Undo(step):
-            return f"undo step {step.name}: {argv(step.undo or ())}"
+            return f"{label} {argv(step.undo or ())}"
         case Restore(backup, made):
             proof = f" ({made.proof.words})" if made.proof else ""
-            return f"restore {backup.name} from its backup{proof}: {argv(backup.restore)}"
+            return f"{label}{proof}: {argv(backup.restore)}"
     raise AssertionError(part)
 
 

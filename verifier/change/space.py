@@ -50,11 +50,13 @@ def required_space(
         (site.path / "generations", OVERHEAD, OVERHEAD_FILES),
         (site.path, sum(step.plan.bytes_needed for step in steps), sum(step.plan.inodes_needed for step in steps)),
     )
-    if not change.planned.document or change.rollback is None:
+    # A rollback reads backups and makes none.
+    if change.action == "rollback" or not change.planned.document or change.rollback is None:
         return wanted
     folder = backup_folder(site.path, change.installed)
     block = site.disk.space(folder).block
-    return (*wanted, (folder, *backup_space(change.rollback, fresh=not change.planned.source, block=block)))
+    backups = backup_space(change.rollback, fresh=not change.planned.source, block=block)
+    return (*wanted, (folder, *backups)) if any(backups) else wanted
 
 
 def space_needs(

@@ -503,6 +503,7 @@ def test_the_review_of_an_upgrade() -> None:
         side(first_vendor()),
         side(next_vendor(), config=b'{"host":"a"}', settings=b'{"labels":["x"]}'),
         rooms=(SpaceNeed(("store",), 5000, 7, 4000, 10),),
+        work=("back up db: admin dump", "migrate, step widen: admin up"),
         findings=(
             Finding("late", "warning", "a newer release was expected"),
             Finding("root", "ok", "small-works, root 1"),

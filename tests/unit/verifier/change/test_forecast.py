@@ -78,6 +78,28 @@ def test_a_changed_configuration(place: Place) -> None:
     assert not any(line.startswith(("migrate", "back up")) for line in promised.lines)
 
 
+def test_a_rollback_to_a_former_configuration_runs_nothing_of_the_rollback_document(place: Place) -> None:
+    install(place, A)
+    install(place, B)
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("every: 30d", "every: 7d"))
+    place.approve("config")
+    assert place.install("config").error is None
+    promised = promise(place, "b-2")
+    assert place.rollback(2, person="ops-1").error is None
+    check_kept(place, promised)
+    assert not any("undo" in line for line in promised.lines)
+
+
+def test_a_rollback_that_restores_a_backup_names_the_backup_and_no_step(place: Place) -> None:
+    install(place, A)
+    install(place, migrating("1.1.0", 2, step("two", 2, undo=None)))
+    promised = promise(place, "b-1")
+    assert place.rollback(1, person="ops-1").error is None
+    check_kept(place, promised)
+    assert ("restore", "database") in promised.acts
+
+
 def test_several_releases(place: Place) -> None:
     install(place, A)
     for vendor in (B, C):
