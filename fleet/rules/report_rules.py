@@ -113,7 +113,9 @@ def _gap(signed: SignedReport, chain: ReportChain) -> Iterator[ReportFinding]:
         summed_up = last - first < MAX_EARLIER and {one.seq for one in link.earlier} >= set(range(first, link.seq))
         which = f"report {first}" if first == last else f"reports {first} to {last}"
         if summed_up:
-            yield ReportFinding("report-summed-up", False, f"{which} is summed up here; its file did not come")
+            yield ReportFinding(
+                "report-summed-up", False, f"{which} {'is' if first == last else 'are'} summed up here; no file came"
+            )
         else:
             text = f"{which} {'is' if first == last else 'are'} not here"
             yield ReportFinding("report-gap", last - first >= LARGE_GAP, text)

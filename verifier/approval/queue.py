@@ -149,7 +149,8 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
     open_items = [waiting for waiting in queue if waiting.status is not None and not waiting.status.vetoed]
-    advised = [waiting for waiting in open_items if not waiting.revoked]
+    # What failed here before is advised last.
+    advised = sorted((waiting for waiting in open_items if not waiting.revoked), key=lambda one: one.before is not None)
     # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
     possible = [waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}" for waiting in advised]
     # What people have agreed to comes first: it can be done now.

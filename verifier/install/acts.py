@@ -116,7 +116,8 @@ def retreat(context: ActContext) -> None:
     Probes that do not pass are recorded and shown. They do not fail the rollback: there is nothing else to go back to.
     """
     site, switched = context.site, context.transaction.switched
-    context.notify(f"rolling back to generation {context.transaction.planned.source or 'nothing'}")
+    source = context.transaction.planned.source
+    context.notify(f"rolling back to {f'generation {source}' if source else 'the site without an installed release'}")
     site.make_room()
     if switched:  # 1
         for step in reversed(context.target_steps):
