@@ -99,8 +99,10 @@ class ImageSelection:
             remedy = "correct `platforms` in release.yaml, or push the missing platforms"
             offer = ", ".join(offered) or "no platform"
             raise self._refused(f"image {self.wanted.name!r} has no {', '.join(missing)}, only {offer}", remedy)
-        if isinstance(document, ImageIndex) and document.manifests and not self.edges:
+        if not any(isinstance(node, ImageManifest) for node in self.nodes.values()):
             problem = f"nothing that the index of image {self.wanted.name!r} names is there to pack"
+            if not self.left_out:
+                problem = f"the index of image {self.wanted.name!r} names no manifest, expected at least one"
             remedy = "copy the image again with all of its platforms, or name another one"
             raise self._refused("; ".join((problem, *self.left_out)), remedy)
         if self.left_out and not self.platforms:

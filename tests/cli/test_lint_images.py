@@ -69,6 +69,27 @@ def test_a_gap_is_a_warning(shop: Workshop) -> None:
     assert f"is packed with gaps: {gone.digest} (linux/arm64) is left out" in same_warning(shop)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_index_without_a_manifest(shop: Workshop, nested: bool) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    empty = writer.index([])
+    writer.tag(writer.index([empty]) if nested else empty, "1.0.0")
+    writer.save()
+    shop.image(**PLAIN)
+    assert same_problem(shop).problem == "the index of image 'app' names no manifest, expected at least one"
+
+
+def test_an_index_of_which_only_an_empty_index_is_there(shop: Workshop) -> None:
+    writer, gone = index_with_a_gap(shop)
+    writer.entries.clear()
+    writer.tag(writer.index([writer.index([]), gone]), "1.0.0")
+    writer.save()
+    shop.image(**PLAIN)
+    problem = same_problem(shop).problem
+    assert problem.startswith("nothing that the index of image 'app' names is there to pack; ")
+    assert gone.digest in problem
+
+
 def test_a_platform_that_was_asked_for_and_is_not_there(shop: Workshop) -> None:
     index_with_a_gap(shop)
     shop.image(**PLAIN, platforms=["linux/arm64"])
