@@ -137,8 +137,10 @@ class KeepFile(Document, frozen=True, kw_only=True):
     """``keep: …``.
 
     Attributes:
-        generations: How many of the newest good generations are kept; the running one and the one before always are.
-        backups: How long a backup is kept after its release was confirmed; the release may ask for longer.
+        generations: How many of the newest good generations are kept, and how many of the newest releases: the newest
+            generation of each, and those that changed its data. The running one and the one before always are.
+        backups: How long a backup is kept after its release was confirmed, as long as a generation before that release
+            is kept; the release may ask for longer.
         reserve: Space that is set aside, so that a rollback works on a full disk.
     """
 

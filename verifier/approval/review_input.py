@@ -22,6 +22,7 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
+from verifier.change.clearing import Clearing, plan_clearing
 from verifier.change.consequences import findings_of_change, rollbacks_alone, rollbacks_text
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import Forecast, forecast
@@ -188,6 +189,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     between, lost = _between(site, change, heads)
     several = len(hops) > 1
     outlook = forecast(site.state, hops, steps_before, steps_of_hops)
+    clearing = plan_clearing(site, outlook.state.installs, change.installed.settings.keep.generations)
     return ReviewInput(
         item=" ".join(hop.item for hop in hops),
         plan=asked.plan,
@@ -196,26 +198,29 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         releases=(*passed, last),
         between=between,
         signers=tuple(release_signers(head) for head in heads.values()),
-        work=tuple(
-            f"{f'{hop.release.version}: ' if several else ''}{line}"
-            for hop, acts in zip(hops, outlook.acts, strict=True)
-            for act in acts
-            for line in act.words
+        work=(
+            *(
+                f"{f'{hop.release.version}: ' if several else ''}{line}"
+                for hop, acts in zip(hops, outlook.acts, strict=True)
+                for act in acts
+                for line in act.words
+            ),
+            *(f"once it is confirmed, {line}" for line in clearing.words),
         ),
         authorised=change.authorised,
         more_leaves=tuple(words for hop in hops for words in hop.more_leaves),
         rooms=space_needs(site, hops, steps_of_hops),
-        findings=tuple(_findings(site, hops, outlook)),
+        findings=tuple(_findings(site, hops, outlook, clearing)),
         unread=lost,
     )
 
 
-def _findings(site: Site, hops: tuple[Change, ...], outlook: Forecast) -> Iterator[Finding]:
+def _findings(site: Site, hops: tuple[Change, ...], outlook: Forecast, clearing: Clearing) -> Iterator[Finding]:
     """Yield what the approvers must weigh. What is not known about a rollback comes before what is."""
     stated = [finding for hop in hops for finding in hop.findings]
     back = hops[-1].action == "rollback"
     yield from stated if back else ()
-    yield from findings_of_change(site, hops, outlook)
+    yield from findings_of_change(site, hops, outlook, clearing)
     for hop in hops:
         yield from _weak_signers(hop)
     for hop in hops:

@@ -6,27 +6,29 @@ from functools import partial
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_duration
 from manifests.words.version import in_any
+from verifier.change.clearing import WORKED, Clearing, name_backups
 from verifier.change.forecast import Forecast
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.rollback_script import plan_undo
 from verifier.change.values import Change
 from verifier.runtime.saved_data import DATA, data_names
 from verifier.site.folder import Site
-from verifier.site.journal.installs import Generation, State
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.state import SiteState
 from verifier.site.journal.transitions import Blocked
 from verifier.site.releases import release_of, revoked_release
 from verifier.site.unread import attempt
 from verifier.trust.findings import Finding
 
-WORKED = (State.CONFIRMED, State.SETTLED)
 
-
-def findings_of_change(site: Site, hops: Sequence[Change], outlook: Forecast) -> tuple[Finding, ...]:
+def findings_of_change(
+    site: Site, hops: Sequence[Change], outlook: Forecast, clearing: Clearing
+) -> tuple[Finding, ...]:
     """Return what the approvers of a change must weigh, the most serious first; all findings are warnings."""
     change = hops[-1]
     findings = (
-        *_no_rollback(site, change, outlook.state),
+        *_no_rollback(site, change, outlook.state, clearing),
+        *_backups_cleared(clearing),
         *_data_left(site, change),
         *_proves_nothing(hops, outlook),
         *_revoked(site, change),
@@ -80,18 +82,29 @@ def reachable_generation(site: Site) -> tuple[Generation | None, str]:
     return None, "; ".join(reasons) or "no earlier generation is kept"
 
 
-def _no_rollback(site: Site, change: Change, after: SiteState) -> Iterator[tuple[str, str]]:
+def _no_rollback(site: Site, change: Change, after: SiteState, clearing: Clearing) -> Iterator[tuple[str, str]]:
     """Yield a finding when no kept generation could be reached once the change is confirmed."""
     if change.action == "rollback":
         return
     reasons = []
     for generation in _kept(site, change.target):
-        reason = _unreachable(generation, change, after)
+        cleared = generation.number not in clearing.kept
+        reason = "it is cleared away" if cleared else _unreachable(generation, change, after)
         if not reason:
             return
         reasons.append(f"generation {generation.number} ({generation.version}): {reason}")
     if reasons:
         yield "no-rollback", f"once it is confirmed, no rollback is possible: {'; '.join(reasons)}"
+
+
+def _backups_cleared(clearing: Clearing) -> Iterator[tuple[str, str]]:
+    """Yield a finding for the backups that are removed before the promised time is over."""
+    for owner in clearing.early:
+        yield (
+            "backup-cleared",
+            f"once it is confirmed, {name_backups(owner)} are cleared away before their time is over: no generation "
+            "before that is kept; keep.generations of site.yaml says how many releases are",
+        )
 
 
 def _kept(site: Site, but: int) -> list[Generation]:

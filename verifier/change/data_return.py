@@ -1,4 +1,4 @@
-"""Decide whether and how a rollback takes the data back, and how long the backups for it are kept."""
+"""Decide whether and how a rollback takes the data back, and remove the backups for it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -10,14 +10,14 @@ from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
-from manifests.words.units import parse_duration, show_are
+from manifests.words.units import show_are
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup, discard_backups
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
-from verifier.site.journal.installs import Generation, State
+from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore
 from verifier.site.releases import bundle_again
 from verifier.site.unread import attempt, taken_in_before
@@ -190,32 +190,6 @@ def _name_of_place(release: Release, place: str) -> str:
 def backup_folder(site: Path, installed: Installed) -> Path:
     # `site.yaml` may name an absolute path.
     return site / installed.settings.backups / str(installed.number)
-
-
-def plan_discard(site: Site, keep: frozenset[int]) -> tuple[Installed, ...]:
-    """Return the generations of which the backups may be removed. ``keep`` are the numbers of the kept generations.
-
-    Backups may go when their generation failed, when no older one is kept, or when the promised time is over.
-    The running time of the journal counts, not the wall clock: a clock that jumps must not remove a backup.
-    """
-    due = []
-    for generation in site.state.installs.generations:
-        if not site.generation_folder(generation.number).is_dir():
-            continue
-        try:
-            installed = read_installed(site, generation)
-            if not backup_folder(site.path, installed).is_dir():
-                continue
-            document = read_rollback(site, installed.release)
-            kept = parse_duration(installed.settings.keep.backups, "site.yaml $.keep.backups")
-        except WaybillError:
-            # Without the folder or the document the decision is not safe, so the backups stay.
-            continue
-        worked = generation.state in (State.CONFIRMED, State.SETTLED)
-        needed = worked and generation.number in keep and generation.number > min(keep)
-        if not needed or site.state.ran - generation.confirmed >= max(document.offered_for_seconds, kept):
-            due.append(installed)
-    return tuple(due)
 
 
 def discard(disk: Disk, site: Path, installed: tuple[Installed, ...]) -> None:

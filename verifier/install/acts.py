@@ -8,7 +8,8 @@ from typing import Literal
 
 from manifests.words.errors import HostError, WaybillError
 from manifests.words.units import parse_size
-from verifier.change.data_return import discard, plan_discard
+from verifier.change.clearing import plan_clearing
+from verifier.change.data_return import discard
 from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.forecast import deactivated_steps, pause_words, paused_steps, switch_words
 from verifier.change.recovery import act_of_part
@@ -18,8 +19,7 @@ from verifier.runtime.probes.probe import ProbeContext, run_probes, site_authori
 from verifier.site.folder import CURRENT, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
-from verifier.site.journal.events import Act, Intent, Outcome
-from verifier.site.journal.installs import State
+from verifier.site.journal.events import Act, Intent, Note, Outcome
 from verifier.site.journal.transitions import Blocked, Settled
 from verifier.site.releases import waiting_blobs
 from verifier.site.unread import attempt
@@ -150,11 +150,13 @@ def retreat(context: ActContext) -> None:
 def settle(context: ActContext) -> None:
     """Remove what no kept generation needs, and set the reserve aside again."""
     site = context.site
-    kept = _kept_generations(context)
-    discard(site.disk, site.path, plan_discard(site, kept))
-    for generation in site.state.installs.generations:
-        if generation.number in kept or not site.generation_folder(generation.number).exists():
-            continue
+    clearing = plan_clearing(site, site.state.installs, context.target.settings.keep.generations)
+    for words in clearing.words:
+        context.notify(words)
+    if clearing.words:
+        context.write(Note(code="cleared", detail=one_line("; ".join(clearing.words))))
+    discard(site.disk, site.path, clearing.backups)
+    for generation in clearing.generations:
         try:
             steps = driver_steps(site, read_installed(site, generation), context.runtime.load)
         except WaybillError as error:
@@ -166,7 +168,7 @@ def settle(context: ActContext) -> None:
         # Not synced: if a power loss brings it back, the next settle removes it.
         site.disk.remove_tree(site.generation_folder(generation.number))
     failures: list[WaybillError] = []
-    needed = attempt(lambda: _needed_blobs(site, kept), failures)
+    needed = attempt(lambda: _needed_blobs(site, clearing.kept), failures)
     for failure in failures:
         # Which blobs a damaged generation needs is not known, so none is removed.
         context.notify(f"no blob is removed from the store: {failure}")
@@ -240,14 +242,6 @@ def _take_data_back(context: ActContext) -> None:
         except (WaybillError, OSError) as error:
             # Not raised: after a failed undo the document may still allow a restore.
             context.notify(f"{' '.join(act_of_part(part))} failed: {error}")
-
-
-def _kept_generations(context: ActContext) -> frozenset[int]:
-    """Return the newest good generations, as many as site.yaml keeps, the current one and the former one."""
-    installs = context.site.state.installs
-    good = [one.number for one in installs.generations if one.state in (State.CONFIRMED, State.SETTLED)]
-    newest = good[-context.target.settings.keep.generations :]
-    return frozenset((*newest, installs.current, context.site.former()))
 
 
 def _needed_blobs(site: Site, kept: frozenset[int]) -> frozenset[str]:

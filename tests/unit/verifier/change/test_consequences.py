@@ -19,6 +19,7 @@ from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import _outlook
 from verifier.reporting.offboarding import ask_offboarding
 from verifier.runtime.drivers.driver import load_driver
+from verifier.site.journal.events import Note
 
 A = migrating("1.0.0", 1)
 
@@ -60,6 +61,31 @@ def test_a_release_after_which_nothing_can_be_reached_says_so_first(place: Place
     assert place.install(item).error is None
     with pytest.raises(Exception, match="below the floor"):
         place.rollback(1, person="ops-1")
+
+
+def test_what_an_install_clears_away_is_shown_before_it_and_recorded_when_it_is_done(place: Place) -> None:
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text().replace("generations: 3", "generations: 1"))
+    assert place.bring(migrating("1.1.0", 2, step("two", 2)).write(place.path.parent / "2.tar")).error is None
+    item = received(place, migrating("1.2.0", 3, backups=(), floor=3, document={"back_to": (), "class_": "compatible"}))
+    asked = approvable_of(place.open(), (item,))
+    review = make_review(read_review_input(place.open(), asked, load_driver))
+    gone = ("clear away generation 1 (1.0.0)", "clear away the backups of generation 2 (1.1.0)")
+    assert review.work[-2:] == tuple(f"once it is confirmed, {words}" for words in gone)
+    warned = findings(place, item)
+    assert warned["no-rollback"] == (
+        "once it is confirmed, no rollback is possible: generation 2 (1.1.0): below the floor 3, unless the vendor "
+        "authorises it; generation 1 (1.0.0): it is cleared away"
+    )
+    assert warned["backup-cleared"].startswith(
+        "once it is confirmed, the backups of generation 2 (1.1.0) are cleared away before their time is over"
+    )
+    place.approve(item)
+    assert place.install(item).error is None
+    assert sorted(path.name for path in (place.path / "generations").iterdir()) == ["2", "3"]
+    assert [words for words in place.said if words.startswith("clear away")] == list(gone)
+    notes = [entry.record.event for entry in place.open().entries if isinstance(entry.record.event, Note)]
+    assert [note.detail for note in notes if note.code == "cleared"] == ["; ".join(gone)]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Data that change with a release: there and back again, with every part failing, and with a person who is late."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -327,6 +328,21 @@ def test_backups_are_kept_as_long_as_was_promised(place: Place) -> None:
     place.clock.running += 31 * 86400
     assert upgrade(place, migrating("1.3.0", 4, backups=()))[0] is None
     assert backups(place) == []
+
+
+def test_new_configurations_push_out_neither_the_release_before_nor_its_backup(place: Place) -> None:
+    assert upgrade(place)[0] is None
+    yaml = place.path / "site.yaml"
+    text = yaml.read_text()
+    assert "generations: 3" in text
+    for size in ("5KiB", "6KiB", "7KiB", "8KiB"):
+        yaml.write_text(re.sub(r"reserve: \w+", f"reserve: {size}", text))
+        place.approve("config")
+        assert place.install("config").error is None
+    assert sorted(path.name for path in (place.path / "generations").iterdir()) == ["1", "2", "4", "5", "6"]
+    assert backups(place) == ["backups/2/database"]
+    assert place.rollback(1, person="ops-1").error is None
+    assert data(place) == OLD
 
 
 # --- the way back before an upgrade ---------------------------------------------------------------------------------
