@@ -17,7 +17,7 @@ from verifier.intake.consignments import (
     peek_consignment_file,
     receive_consignment,
 )
-from verifier.intake.scan import MediaFile, file_error, nothing_found, scan, scan_folder
+from verifier.intake.scan import BROKEN, MediaFile, file_error, nothing_found, scan, scan_folder
 from verifier.intake.trust_files import ReceivedTrust, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
@@ -198,10 +198,10 @@ def receive_media(
     scanned = [file for path in paths for file in _scan_path(path)]
     # A named file is read, and its reader says that it is packed.
     files = [file for file in scanned if file.kind != "packed" or file.named]
-    broken = [file_error(file) for file in files if file.kind in ("damaged", "unreadable") and not file.named]
+    broken = [file_error(file) for file in files if file.kind in BROKEN and not file.named]
     trust = [file for file in files if file.kind in ("root", "revocations")]
     # A named file of no known kind is read as a bundle, whose reader reports what is wrong with it.
-    unknown = [file for file in files if file.named and file.kind in ("damaged", "unreadable", "packed", "other")]
+    unknown = [file for file in files if file.named and file.kind in (*BROKEN, "packed", "other")]
     bundles = [file.path for file in files if file.kind == "bundle" or file in unknown]
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):

@@ -3,6 +3,7 @@
 import base64
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from content.bundle.archive import BLOCK, header, parse_header
 from content.bundle.head import OCI_LAYOUT
+from content.bundle.unfinished import unfinished_copy
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.transport.packers import packer_of
@@ -19,8 +21,12 @@ from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
 from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
 
-FileKind = Literal["bundle", "root", "revocations", "consignment", "answer", "damaged", "unreadable", "packed", "other"]
+FileKind = Literal[
+    "bundle", "root", "revocations", "consignment", "answer", "damaged", "unfinished", "unreadable", "packed", "other"
+]
 
+# Kinds of files that claim to be of the vendor and cannot be used.
+BROKEN: tuple[FileKind, ...] = ("damaged", "unfinished", "unreadable")
 MAX_FILES = 10_000
 MAX_DEPTH = 4
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
@@ -29,6 +35,10 @@ _SEARCHED = 64 << 10
 # So few bytes of the first block may differ before a file with nothing else of ours is foreign.
 _FEW = 8
 _HEAD_NAMES = ("release.json", "signatures/", "trust/", "reserve")
+# Names of files that are received, as the commands that write them give them.
+_NAMES = re.compile(
+    r"(\.tar|\.root\.json|\.revocations\.json|consignment\.json|-(approve|reject)-[0-9a-f]{12}\.json)\Z"
+)
 # Canonical JSON sorts its keys: an envelope begins with its payload and ends with its type and signatures, and an
 # answer begins with the envelope of the approval and ends with its own type. Kind, beginning, type, most bytes:
 _DOCUMENTS: tuple[tuple[FileKind, bytes, bytes, int], ...] = (
@@ -52,7 +62,8 @@ def scan(path: Path) -> FileKind:
     """Return what the file claims to be.
 
     ``other`` is a link, a folder, a pipe, a foreign file, and a file that this account may not open; ``damaged`` claims
-    to be of a kind that is received and does not begin or end as that kind does; ``unreadable`` has a block that the
+    to be of a kind that is received and does not begin or end as that kind does; ``unfinished`` has the name of such
+    a file and is empty or begins with zeros; ``unreadable`` has a block that the
     medium does not return; ``packed`` is an archive or compressed, and may hold anything.
     """
     try:
@@ -65,6 +76,8 @@ def scan(path: Path) -> FileKind:
             if packer_of(data) is not None:
                 return "packed"
             data += file.read(_SEARCHED - len(data))
+            if unfinished_copy(path.name, data, path.stat().st_size, _NAMES):
+                return "damaged" if data.strip(b"\0") else "unfinished"
             if _is_damaged_bundle(data):
                 return "damaged"
             if _may_be_document(data):
@@ -128,10 +141,16 @@ def _is_damaged_document(data: bytes) -> bool:
 
 
 def file_error(file: MediaFile) -> WaybillError:
-    """Return the error of a file whose kind is ``damaged`` or ``unreadable``."""
+    """Return the error of a file whose kind is ``damaged``, ``unfinished`` or ``unreadable``."""
     if file.kind == "unreadable":
         return unreadable_medium(OSError(errno.EIO, os.strerror(errno.EIO)), str(file.path))
     problem = "it claims to be of the vendor and is damaged: it does not begin and end as such a file does"
+    try:
+        with file.path.open("rb") as content:
+            start = content.read(_SEARCHED)
+        problem = unfinished_copy(file.path.name, start, file.path.stat().st_size, _NAMES) or problem
+    except OSError as error:
+        return unreadable_medium(error, str(file.path))
     return MalformedError(problem, where=str(file.path), remedy="copy it again from its source", finding="file-damaged")
 
 
@@ -147,9 +166,12 @@ def nothing_found(folder: Path, kinds: str, packed: Sequence[Path] = ()) -> Malf
 def scan_folder(folder: Path) -> Iterator[MediaFile]:
     """Return each file of a known kind in ``folder`` and at most four levels below, by name. Follows no link.
 
+    An empty or zero-filled ``.tar`` may be of anybody: it counts beside a bundle only.
+
     Raises:
         RefusedError: There are more than 10,000 files.
     """
+    bundles, blank = False, []
     count = 0
     for root, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
@@ -160,6 +182,10 @@ def scan_folder(folder: Path) -> Iterator[MediaFile]:
             if count > MAX_FILES:
                 problem = f"the folder holds more than {MAX_FILES} files"
                 raise RefusedError(problem, where=str(folder), remedy="name the bundle itself")
-            kind = scan(Path(root) / name)
-            if kind != "other":
-                yield MediaFile(Path(root) / name, kind)
+            file = MediaFile(Path(root) / name, scan(Path(root) / name))
+            bundles |= file.kind == "bundle"
+            if file.kind == "unfinished" and file.path.suffix == ".tar":
+                blank.append(file)
+            elif file.kind != "other":
+                yield file
+    yield from blank if bundles else ()

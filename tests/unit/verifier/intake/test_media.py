@@ -69,6 +69,48 @@ def test_a_bad_bundle_alone_keeps_its_own_error(place: Place, tmp_path: Path, ki
         assert found.output.count(str(bad)) == 1
 
 
+UNFINISHED: dict[str, tuple[str, bytes, str]] = {
+    "an empty bundle": ("small-1.1.0.tar", b"", "it is empty"),
+    "a zero-filled bundle": ("small-1.1.0.tar", bytes(272_896), "it begins with 65536 zeros"),
+    "a bundle of 300 bytes": ("small-1.1.0.tar", GOOD[:300], "a bundle: it ends after 300 bytes"),
+    "an empty root document": ("2.root.json", b"", "it is empty"),
+    "a zero-filled revocation list": ("1.revocations.json", bytes(900), "it holds 900 zeros"),
+    "an empty consignment": ("consignment.json", b"", "it is empty"),
+    "an empty answer": ("ops-1-approve-0123456789ab.json", b"", "it is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+def test_an_unfinished_copy_beside_a_good_bundle_is_named(place: Place, tmp_path: Path, kind: str) -> None:
+    """As a medium leaves it that was removed too early; the good bundle is received."""
+    name, data, why = UNFINISHED[kind]
+    medium = tmp_path / "medium"
+    bad = put(medium / name, data)
+    put(medium / "z.tar", GOOD)
+    shown = receive(place, medium, code=14)
+    assert [one["item"] for one in shown["received"]] == ["r-1.0.0"]
+    (failed,) = shown["not_taken_in"]
+    assert (failed["where"], failed["hint"]) == (str(bad), "copy it again from its source")
+    assert failed["problem"].startswith("an unfinished copy")
+    assert failed["problem"].endswith(why)
+
+
+def test_an_empty_file_of_another_name_is_passed_over(place: Place, tmp_path: Path) -> None:
+    medium = tmp_path / "medium"
+    put(medium / "good.tar", GOOD)
+    put(medium / "notes.txt", b"")
+    put(medium / "disk.img", bytes(10_240))
+    assert receive(place, medium)["not_taken_in"] == []
+
+
+def test_an_empty_tar_is_of_anybody_where_no_bundle_is(place: Place, tmp_path: Path) -> None:
+    """Ten kilobytes of zeros are what `tar` writes for no file at all."""
+    put(tmp_path / "medium" / "backup.tar", bytes(10_240))
+    put(tmp_path / "medium" / "2.root.json", b"")
+    shown = receive(place, tmp_path / "medium", code=3)
+    assert [Path(one["where"]).name for one in shown["not_taken_in"]] == ["2.root.json"]
+
+
 def test_files_that_a_person_named_are_all_taken_or_named(place: Place, tmp_path: Path) -> None:
     good, bad = put(tmp_path / "good", GOOD), put(tmp_path / "notes.txt", b"call the customer\n")
     os.mkfifo(tmp_path / "pipe")
