@@ -455,7 +455,7 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
 
     # The end of the vendor's access: the service runs on, the vendor's next bundle is refused.
     runs = generation_that_runs(customer.site)
-    customer("offboard", "--reason", "contract ended", "--key", "ops-1.key", "--key", "sec-1.key")
+    customer("offboard", "--reason", "contract ended", "--key", "ops-1.key", "--key", "sec-1.key", "--yes")
     customer.check("0.4.0", rows=4, offboarded=True, waiting=frozenset())
     assert not list((customer.site / "trust").glob("*.root.json"))
     assert customer("receive", bundle, "--json", code=5).json["error"]["finding"] == "offboarded"

@@ -1,7 +1,6 @@
 """waybill enroll"""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any  # click passes options by name
@@ -9,7 +8,7 @@ from typing import Any  # click passes options by name
 import click
 
 from console.options import ExistingPath, command, text_option
-from console.output import QUIET, is_set, say
+from console.output import say
 from console.result import Result
 from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
@@ -17,7 +16,7 @@ from manifests.trust.keys import read_capped
 from manifests.words.errors import UsageError, WaybillError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import visible
-from verifier.commands.site_options import hold_here, site_option, write_report_after
+from verifier.commands.site_options import at_terminal, hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
 from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
 from verifier.intake.enrolment_files import proposed_drivers
@@ -129,7 +128,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
     offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
-    answers = _ask(questions_of(offer)) if _at_terminal() else {}
+    answers = _ask(questions_of(offer)) if at_terminal() else {}
     target = place or Path(os.environ.get("WAYBILL_SITE") or names.name)
     say(f"making the site in {target.absolute()}")
     request = EnrollRequest(
@@ -144,11 +143,6 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
     )
     enroll(request, Disk(), this_host())
     return _enrolled(request)
-
-
-def _at_terminal() -> bool:
-    """Whether a person can be asked; never with --json or --quiet."""
-    return sys.stdin.isatty() and sys.stderr.isatty() and not is_set(QUIET)
 
 
 def _ask(questions: tuple[Question, ...]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Options of commands that work on a site, and how a command opens one."""
 
 import os
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 
 from console.clock import utc_now
 from console.options import path_option, typed_command
-from console.output import say
+from console.output import QUIET, is_set, say
 from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
@@ -63,6 +64,11 @@ def distrust(site: Site) -> UntrustedError | None:
 def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:
     """Hold the site until the block ends; see ``hold_site``."""
     return hold_site(_find(place), Disk(), this_host(), command, any_key=any_key)
+
+
+def at_terminal() -> bool:
+    """Whether a person can be asked; never with --json or --quiet."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not is_set(QUIET)
 
 
 def runtime_here() -> Runtime:

@@ -71,4 +71,4 @@ def operator_day(stage: Stage) -> None:
     stage.screen("report-why", "report", "--why")
     stage.screen("enroll-rotate", "enroll", "--rotate")
     stage.screen("offboard-asked", "offboard", "--reason", "retired")
-    stage.screen("offboard", "offboard", "--key", key)
+    stage.screen("offboard", "offboard", "--key", key, "--yes")

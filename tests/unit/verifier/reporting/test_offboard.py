@@ -17,7 +17,7 @@ from manifests.documents.policy import Person
 from manifests.trust.private_keys import encode_private, generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaitingError
+from manifests.words.errors import AttentionError, RefusedError, UntrustedError, UsageError, WaitingError
 from manifests.words.time import rfc3339
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
@@ -339,8 +339,58 @@ def test_asked_is_told_before_it_is_done(place: Place) -> None:
     assert said is not None
     assert (said.removed, said.final, said.probes) == (False, False, ())
     assert "canary" not in json.dumps(run(report_command, place))
-    done = run(offboard_command, place, "--key", str(keys))
+    done = run(offboard_command, place, "--key", str(keys), "--yes")
     assert {one["outcome"] for one in done["tried"]} == {"refused"}
+
+
+def key_of(place: Place) -> str:
+    path = place.path.parent / "ops-1.key"
+    path.write_bytes(encode_private(place.people["ops-1"], None))
+    path.chmod(0o600)
+    return str(path)
+
+
+def test_without_a_terminal_nothing_ends_that_nobody_confirmed(place: Place) -> None:
+    words = ["--reason", "retired", "--key", key_of(place), "--site", str(place.path)]
+    refused = CliRunner().invoke(offboard_command, words)
+    assert refused.exit_code == UsageError.exit_code
+    text = " ".join(refused.stderr.split())
+    for line in (
+        "! it cannot be undone",
+        "! the site retires: its key is destroyed",
+        "! 1.2.0 can no longer be installed",
+        "stays: the software that runs (small 1.1.0)",
+        "there is no terminal to ask on",
+    ):
+        assert line in text
+    site = place.open()
+    assert not site.state.offboarded
+    assert approval_status(site, offboard_request(site)).approvals == ()
+    assert (place.path / "keys" / SITE_KEY).exists()
+    done = CliRunner().invoke(offboard_command, [*words[2:], "--yes"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "! the site retires: its key is destroyed" in " ".join(done.stderr.split())
+    assert not (place.path / "keys" / SITE_KEY).exists()
+
+
+def test_what_people_approved_before_needs_no_other_confirmation(place: Place) -> None:
+    with place.hold() as site:
+        ask_offboarding(site, "the contract ended")
+        agree_offboarding(site, place.people["ops-1"])
+    assert run(offboard_command, place)["reason"] == "ended"
+
+
+def test_at_a_terminal_the_end_is_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("verifier.commands.offboard.at_terminal", lambda: True)
+    words = ["--reason", "the contract ended", "--key", key_of(place), "--site", str(place.path)]
+    refused = CliRunner().invoke(offboard_command, words, input="n\n")
+    assert refused.exit_code == RefusedError.exit_code
+    assert "! it cannot be undone" in refused.stderr.split("end the access now")[0]
+    site = place.open()
+    assert not site.state.offboarded
+    assert approval_status(site, offboard_request(site)).approvals == ()
+    assert CliRunner().invoke(offboard_command, words[2:], input="y\n").exit_code == 0
+    assert place.open().state.offboarded
 
 
 def test_a_site_that_retires_destroys_its_key(place: Place) -> None:
