@@ -162,7 +162,8 @@ class _Walk:
         self._fetch = request.fetch
         self.place = ImagePlace(self.spec.name, self.source.name)
         wanted = WantedImage(self.spec.name, self.spec.platforms, self.spec.foreign_layers)
-        self.selection = ImageSelection(wanted, SelectionAccess(self.source, self._at_hand, self._keep, self._known))
+        access = SelectionAccess(self.source, self._at_hand, self._keep, self._known, self.parts.packed)
+        self.selection = ImageSelection(wanted, access)
         self.nodes = self.selection.nodes
         # The subjects that the tags of cosign name, by the manifest under the tag.
         self.tags: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.bundle.layout import Extent
+from content.bundle.selection import PackedDocuments
 from manifests.trust.keys import open_regular, read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, MalformedError
@@ -46,9 +47,10 @@ class Part:
 
 @dataclass
 class Parts:
-    """Collects parts, each digest once."""
+    """Collects parts, each digest once; counts the documents of images among them."""
 
     by_digest: dict[str, Part] = field(default_factory=dict)
+    packed: PackedDocuments = field(default_factory=PackedDocuments)
 
     def add(self, blob: Blob, origin: PartOrigin, where: str, *, document: bool) -> Blob:
         """Add a part, or improve the one with this digest. Raises MalformedError when its size differs."""

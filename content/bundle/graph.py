@@ -99,6 +99,23 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
     return graph
 
 
+class DocumentCount:
+    """Bounds what all documents of a release together hold in memory (F-10.16)."""
+
+    def __init__(self) -> None:
+        self._descriptors = self._annotations = 0
+
+    def add(self, document: ImageManifest | ImageIndex, where: str) -> None:
+        self._descriptors += len(document.children)
+        self._annotations += len(document.annotations)
+        self._annotations += sum(len(child.annotations) + len(child.urls) for child in document.children)
+        if self._descriptors > MAX_DESCRIPTORS:  # F-10.16
+            raise MalformedError(f"the documents have more than {MAX_DESCRIPTORS} descriptors together", where=where)
+        if self._annotations > MAX_ANNOTATIONS:  # F-10.16
+            problem = f"the documents have more than {MAX_ANNOTATIONS} annotations and urls together"
+            raise MalformedError(problem, where=where)
+
+
 class _Walk:
     """The state of one walk: members, documents read, digests reached, children left out."""
 
@@ -109,8 +126,7 @@ class _Walk:
         self._left_out: set[tuple[str, str]] = set()
         self.nodes: dict[str, Node] = {}
         self.reached: set[str] = set()
-        self._descriptors = 0
-        self._annotations = 0
+        self._count = DocumentCount().add
 
     def follow(self, index: ImageIndex) -> None:
         """Read every manifest level by level, so that the result does not depend on the order of entries."""
@@ -168,18 +184,6 @@ class _Walk:
                 else:
                     self._reach(layer, digest)
         return document
-
-    def _count(self, document: ImageManifest | ImageIndex, where: str) -> None:
-        """Bound what all documents together hold in memory. Raises MalformedError."""
-        self._descriptors += len(document.children)
-        self._annotations += len(document.annotations)
-        self._annotations += sum(len(child.annotations) + len(child.urls) for child in document.children)
-        if self._descriptors > MAX_DESCRIPTORS:  # F-10.16
-            raise MalformedError(f"the documents have more than {MAX_DESCRIPTORS} descriptors together", where=where)
-        if self._annotations > MAX_ANNOTATIONS:  # F-10.16
-            raise MalformedError(
-                f"the documents have more than {MAX_ANNOTATIONS} annotations and urls together", where=where
-            )
 
     def _reach(self, descriptor: Descriptor, where: str) -> None:
         if self.members.get(descriptor.digest) != descriptor.size:  # F-10.7

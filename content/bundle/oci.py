@@ -174,9 +174,8 @@ def parse_oci(data: bytes, *, media_type: str | None = None) -> ImageManifest | 
         raise MalformedError(f"schemaVersion is {_shown(version)}, expected 2", where="$.schemaVersion")
     own_type = _media_type(fields, "mediaType", "$")
     if own_type and media_type and own_type != media_type:  # F-10.4
-        raise MalformedError(
-            f"the document calls itself {own_type}, its descriptor says {media_type}", where="$.mediaType"
-        )
+        problem = f"the document calls itself {own_type}, its descriptor says {media_type}"
+        raise MalformedError(problem, where="$.mediaType")
     kind = _document_type(fields, own_type or media_type)
     shared = _Document(
         media_type=kind,
@@ -299,9 +298,8 @@ def _descriptor(value: object, where: str, *, foreign: bool = False) -> Descript
         raise MalformedError("a descriptor without mediaType", where=where)
     digest = _text(fields, "digest", where) or ""
     if not is_digest(digest):  # F-10.6
-        raise MalformedError(
-            f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits", where=f"{where}.digest"
-        )
+        problem = f"digest is {_shown(digest)}, expected sha256: and 64 lower-case hex digits"
+        raise MalformedError(problem, where=f"{where}.digest")
     size = fields.get("size")
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
@@ -343,10 +341,8 @@ def _check_data(fields: dict[str, object], digest: str, size: int, where: str) -
     except (binascii.Error, ValueError) as error:
         raise MalformedError("found no base64", where=f"{where}.data") from error
     if len(data) != size or digest_of(data) != digest:
-        raise MalformedError(
-            f"embedded data has {len(data)} bytes and {digest_of(data)}, expected {size} bytes and {digest}",
-            where=f"{where}.data",
-        )
+        problem = f"embedded data has {len(data)} bytes and {digest_of(data)}, expected {size} bytes and {digest}"
+        raise MalformedError(problem, where=f"{where}.data")
 
 
 def _platform(fields: dict[str, object], where: str) -> str | None:

@@ -1,10 +1,10 @@
 """Choose what of an image is packed: platforms, gaps and foreign layers. `build` packs it, `lint` only looks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from content.bundle.graph import MAX_DEPTH, UNKNOWN, fits
+from content.bundle.graph import MAX_DEPTH, UNKNOWN, DocumentCount, fits
 from content.bundle.oci import (
     FOREIGN,
     INDEX_TYPES,
@@ -38,6 +38,32 @@ class WantedImage:
     foreign_layers: ForeignLayers | None = None
 
 
+class PackedDocuments:
+    """Counts the documents that a release packs, each digest once, as a verifier will count them.
+
+    Attributes:
+        too_many: Whether a limit was passed.
+    """
+
+    def __init__(self) -> None:
+        self.too_many = False
+        self._count = DocumentCount()
+        self._digests: set[str] = set()
+
+    def add(self, digest: str, document: Document, where: str) -> None:
+        """Count a document before it is kept. Raises MalformedError above the limits of F-10.16."""
+        if digest in self._digests:
+            return
+        self._digests.add(digest)
+        try:
+            self._count.add(document, where)
+        except MalformedError as error:
+            self.too_many = True
+            problem = f"{error.problem}; a verifier would refuse this release"
+            remedy = "remove annotations or platforms from the images, or divide the images between releases"
+            raise error.with_(problem=problem, remedy=remedy) from None
+
+
 @dataclass(frozen=True)
 class SelectionAccess:
     """How a selection reads and keeps.
@@ -46,12 +72,14 @@ class SelectionAccess:
         source: Where manifests and indexes are.
         holds: Whether a blob is at hand, as far as that is known without reading it.
         keep: Called once with each document that is packed.
+        packed: Counts the documents of all images of the release.
     """
 
     source: ImageHolder
     holds: Callable[[Descriptor], bool]
     keep: Callable[[Descriptor, bytes, Document], None] = lambda *_: None
     known: Callable[[Descriptor], bytes | None] = lambda _: None
+    packed: PackedDocuments = field(default_factory=PackedDocuments)
 
 
 class ImageSelection:
@@ -113,6 +141,7 @@ class ImageSelection:
         if descriptor.digest in self.nodes:
             return
         data, document = self.read(descriptor)
+        self._access.packed.add(descriptor.digest, document, f"{self._source.name} {descriptor.digest}")
         if isinstance(document, ImageManifest):
             self._foreign(descriptor, document)
         self.nodes[descriptor.digest] = document

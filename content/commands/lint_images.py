@@ -8,7 +8,14 @@ from content.bundle.layout import Layout
 from content.bundle.layout_source import file_source
 from content.bundle.oci import Descriptor, ImageIndex, ImageManifest
 from content.bundle.oci_writer import EMPTY
-from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage, foreign_text, gaps_text
+from content.bundle.selection import (
+    ImageSelection,
+    PackedDocuments,
+    SelectionAccess,
+    WantedImage,
+    foreign_text,
+    gaps_text,
+)
 from content.bundle.unpack import Scratch
 from content.registry.reference import image_reference
 from manifests.authored.handwritten import Handwritten
@@ -24,6 +31,7 @@ def image_findings(
 ) -> Iterator[LintFinding]:
     """Yield what is wrong with references, and with images in layouts and archives. Each file is opened once."""
     opened: dict[tuple[str, str], Layout | DockerArchive | None] = {}
+    packed = PackedDocuments()
     with Scratch(folder) as scratch:
         for i, image in enumerate(release.images):
             try:
@@ -35,6 +43,8 @@ def image_findings(
                 if source.kind == "registry":
                     image_reference(source.place, "", short_names=short_names)
                     continue
+                if packed.too_many:
+                    continue  # reported at the image that passed the limit, where `build` stops
                 if key not in opened:
                     opened[key] = None
                     if not (folder / source.place).exists():
@@ -42,12 +52,13 @@ def image_findings(
                     opened[key] = OPENERS[source.kind](folder / source.place, scratch)
                 images = opened[key]
                 if images is not None:
-                    yield from ((where, text) for text in _look(image, images, source.ref))
+                    yield from ((where, text) for text in _look(image, images, source.ref, packed))
             except WaybillError as error:
-                yield error.with_(where=f"{where}: {error.where}" if error.where else where)
+                # Without its traceback, whose frames would keep the documents that were read.
+                yield error.with_(where=f"{where}: {error.where}" if error.where else where).with_traceback(None)
 
 
-def _look(image: ImageFile, images: Layout | DockerArchive, ref: str) -> Iterator[str]:
+def _look(image: ImageFile, images: Layout | DockerArchive, ref: str, packed: PackedDocuments) -> Iterator[str]:
     """Yield the warnings that `build` would give. Raises what it would raise."""
     entry = images.pick(ref)
     if isinstance(images, DockerArchive) and images.converts:
@@ -65,7 +76,7 @@ def _look(image: ImageFile, images: Layout | DockerArchive, ref: str) -> Iterato
         return blob.digest == EMPTY.digest or source.holds(blob)
 
     wanted = WantedImage(image.name, image.platforms, image.foreign_layers)
-    selection = ImageSelection(wanted, SelectionAccess(source, holds, keep))
+    selection = ImageSelection(wanted, SelectionAccess(source, holds, keep, packed=packed))
     selection.pack_root(entry)
     if selection.left_out:
         yield gaps_text(image.name, image.from_, tuple(selection.left_out))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from content.bundle import graph
 from content.bundle.oci import Descriptor
 from content.commands.lint import LintResult, lint
 from manifests.words.digest import blob_name, digest_of
@@ -88,6 +89,31 @@ def test_an_index_of_which_only_an_empty_index_is_there(shop: Workshop) -> None:
     problem = same_problem(shop).problem
     assert problem.startswith("nothing that the index of image 'app' names is there to pack; ")
     assert gone.digest in problem
+
+
+@pytest.mark.parametrize(("limit", "what"), [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations")])
+def test_documents_are_counted_while_they_are_read(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, limit: str, what: str
+) -> None:
+    """Three images of 12 each: with the second there are 24, and nothing reads the third, which is not there."""
+    monkeypatch.setattr(graph, limit, 20)
+    for name in ("one", "two"):
+        writer = LayoutWriter(shop.path / "dist" / name)
+        layers = [{f"app/{name}{n}": b"1"} for n in range(11 if what == "descriptors" else 1)]
+        image = writer.image(layers)
+        if what == "annotations":
+            document = json.loads(writer.read(image)) | {"annotations": {str(n): "text" for n in range(12)}}
+            image = writer.blob(json.dumps(document).encode(), image.media_type)
+        writer.tag(image, "1.0.0")
+        writer.save()
+        shop.image(name, **PLAIN)
+        if name == "one":
+            assert not linted(shop).problems
+    problem = same_problem(shop)
+    assert f"the documents have more than 20 {what}" in problem.problem
+    assert "dist/two" in problem.where
+    shop.image("three", **PLAIN)
+    assert "dist/two" in same_problem(shop).where
 
 
 def test_a_platform_that_was_asked_for_and_is_not_there(shop: Workshop) -> None:
