@@ -248,7 +248,8 @@ def consign(
                 )
             )
             misfits = (_misfit(connection, row, envelope) for envelope in order.authorisations)
-            notes = tuple(note for note in (_site_note(row, order.root), *misfits, *unknown) if note)
+            newest = _newest_revoked(connection, row, consignment)
+            notes = tuple(note for note in (_site_note(row, order.root), newest, *misfits, *unknown) if note)
             seq = acknowledged.seq if acknowledged else None
             signed.append(SignedConsignment(row.site, consignment.number, raw, seq, notes))
     return tuple(signed)
@@ -320,6 +321,21 @@ def _site_note(row: SiteRow, root: SignedRoot) -> str | None:
         return "it has never reported"
     if row.newest.root_version < root.root.version:
         return f"it trusts root {row.newest.root_version}: it may need a bundle with root {root.root.version} first"
+    return None
+
+
+def _newest_revoked(connection: Connection, row: SiteRow, consignment: Consignment) -> str | None:
+    """Return that the carried list revokes the release which the consignment names as the newest; None otherwise."""
+    if consignment.revocations is None:
+        return None
+    listed = parse_revocations(encode(consignment.revocations), "list")[1]
+    for newest in consignment.newest:
+        here = (releases.c.product == row.product) & (releases.c.channel == newest.channel)
+        mark = (releases.c.epoch == newest.mark.epoch) & (releases.c.sequence == newest.mark.sequence)
+        for raw in connection.execute(select(releases.c.raw).where(here & mark)).scalars():
+            if digest_of(raw) in listed.releases:
+                name = f"{newest.channel} {newest.mark.sequence} ({parse_release(raw).version})"
+                return f"list {listed.version} revokes {name}, the newest release for it: import one that replaces it"
     return None
 
 

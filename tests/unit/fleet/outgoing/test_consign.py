@@ -166,6 +166,26 @@ def test_what_a_note_says(engine: Engine, tmp_path: Path) -> None:
     assert found.text.endswith("which consignment 1 carried")
 
 
+def test_a_list_that_revokes_the_newest_release_of_the_site_is_carried_with_a_note(
+    engine: Engine, tmp_path: Path
+) -> None:
+    (site,) = sites_of(engine, 1)
+    (tmp_path / "b").mkdir()
+    for vendor in (ONE, TWO):
+        vendor.write(tmp_path / "b" / f"{vendor.version}.tar")
+    import_paths(engine, (tmp_path / "b",), NOW)
+    rows, notes = (find_site(engine, site.site),), []
+    for version, vendor in ((1, ONE), (2, TWO)):
+        revokes = Revocations(vendor="small-works", version=version, releases=(digest_of(vendor.head().release),))
+        carried = carried_list(ROOT_ONE, seal(encode(revokes), REVOCATIONS_TYPE, (ROOT,)), "list")
+        order = ConsignmentOrder(ROOT_ONE, (CONSIGNMENT,), revocations=carried)
+        (made,) = consign(engine, rows, order, NOW, challenge=lambda: secrets.token_bytes(32))
+        notes.append(made.notes)
+    assert notes[0] == ("it has never reported",)
+    revoked = "list 2 revokes stable 2 (1.1.0), the newest release for it: import one that replaces it"
+    assert notes[1] == ("it has never reported", revoked)
+
+
 def test_an_authorisation_that_does_not_fit_the_newest_report_is_carried_and_said(
     engine: Engine, tmp_path: Path
 ) -> None:

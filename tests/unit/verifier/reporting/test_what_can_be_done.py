@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from manifests.documents import release as r
+from manifests.documents.report import Report
 from manifests.words.digest import digest_of
 from manifests.words.errors import AttentionError, RefusedError, TrialError
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
@@ -61,6 +62,23 @@ def test_an_approved_release_that_is_revoked_is_named_and_not_offered(place: Pla
     assert "r-1.1.0: ask the vendor for the release that replaces it" in text
     assert "waybill install" not in text
     assert "next:" not in text
+
+
+def reported(place: Place) -> Report:
+    """A new report of the site."""
+    with place.hold() as site:
+        write_report(site, site.disk, place.clock.at)
+    site = place.open()
+    return read_report(site, site.state.reports.seq, site.state.reports.head or "").report
+
+
+def test_a_revoked_release_does_not_wait_in_the_report(place: Place) -> None:
+    receive(place, NEXT)
+    receive(place, THIRD)
+    assert [item.item for item in reported(place).waiting] == ["r-1.1.0", "r-1.2.0"]
+    revoke(place, NEXT)
+    assert [(item.item, item.kind) for item in reported(place).waiting] == [("r-1.2.0", "release")]
+    assert "r-1.1.0: revocations: revocation list 1 revokes this release" in shown(place)
 
 
 def test_an_interrupted_install_of_a_revoked_release_is_not_continued(place: Place) -> None:
