@@ -360,7 +360,8 @@ def _rollback_outlook(
     outlook = RollbackOutlook(
         class_=document.class_,
         back_to=document.back_to,
-        loses=document.loses,
+        # The document is about a rollback within the floor; below it the vendor's authorisation says what is lost.
+        loses=given.authorised.authorisation.loses if given.authorised else document.loses,
         no_return=document.no_return,
         beyond=_beyond(document, document.backup if back else backups),
         rehearsal=document.rehearsal or "",

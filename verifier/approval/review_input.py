@@ -216,11 +216,17 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
 
 
 def _findings(site: Site, hops: tuple[Change, ...], outlook: Forecast, clearing: Clearing) -> Iterator[Finding]:
-    """Yield what the approvers must weigh. What is not known about a rollback comes before what is."""
+    """Yield what the approvers must weigh.
+
+    That a rollback leads below the floor comes first, then what is not known about it, then what is.
+    """
     stated = [finding for hop in hops for finding in hop.findings]
     back = hops[-1].action == "rollback"
+    weighed = findings_of_change(site, hops, outlook, clearing)
+    below = [finding for finding in weighed if finding.id == "leads-below-floor"]
+    yield from below
     yield from stated if back else ()
-    yield from findings_of_change(site, hops, outlook, clearing)
+    yield from (finding for finding in weighed if finding not in below)
     for hop in hops:
         yield from _weak_signers(hop)
     for hop in hops:

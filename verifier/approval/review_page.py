@@ -241,7 +241,8 @@ def rollback_section(review: Review) -> Section:
         return Section("rollback", lost)
     opens = ", ".join(back.reopens) or "no known advisory"
     if review.action == "rollback":
-        facts = [*back.authorised, ("loses", back.loses), ("opens again", opens)]
+        # An authorisation says itself what is lost.
+        facts = [*back.authorised, *(() if back.authorised else (("loses", back.loses),)), ("opens again", opens)]
         facts += [("step", step) for step in back.steps]
         facts += [("backup", backup) for backup in back.backups]
         return Section("what the rollback means", facts=(*facts, ("config", review.config)))

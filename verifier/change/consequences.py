@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_duration
 from manifests.words.version import in_any
 from verifier.change.clearing import WORKED, Clearing, name_backups
+from verifier.change.data_return import read_rollback
 from verifier.change.forecast import Forecast
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.rollback_script import plan_undo
@@ -27,6 +29,7 @@ def findings_of_change(
     """Return what the approvers of a change must weigh, the most serious first; all findings are warnings."""
     change = hops[-1]
     findings = (
+        *_leads_below(site.state, change, outlook),
         *_no_rollback(site, change, outlook.state, clearing),
         *_backups_cleared(clearing),
         *_data_left(site, change),
@@ -82,14 +85,31 @@ def reachable_generation(site: Site) -> tuple[Generation | None, str]:
     return None, "; ".join(reasons) or "no earlier generation is kept"
 
 
+def _leads_below(before: SiteState, change: Change, outlook: Forecast) -> Iterator[tuple[str, str]]:
+    """Yield a finding for a rollback below the floor, with what happens to the data and the configuration."""
+    if change.authorised is None:
+        return
+    channel, floor = change.planned.channel, before.floor_of(change.planned.channel)
+    undone = [words for acts in outlook.acts for act in acts if act.act in ("undo", "restore") for words in act.words]
+    data = f"the data are changed too: {'; '.join(undone)}" if undone else "no program takes the data back"
+    yield (
+        "leads-below-floor",
+        f"the rollback leads to sequence {change.planned.mark.sequence}, below the floor "
+        f"{floor.sequence if floor else 0} of channel {channel}; {data}; the configuration of generation "
+        f"{change.target} comes back",
+    )
+
+
 def _no_rollback(site: Site, change: Change, after: SiteState, clearing: Clearing) -> Iterator[tuple[str, str]]:
     """Yield a finding when no kept generation could be reached once the change is confirmed."""
-    if change.action == "rollback":
+    back = change.action == "rollback"
+    if back and change.authorised is None:
         return
+    document = attempt(partial(read_rollback, site, change.release), []) if back else change.rollback
     reasons = []
     for generation in _kept(site, change.target):
         cleared = generation.number not in clearing.kept
-        reason = "it is cleared away" if cleared else _unreachable(generation, change, after)
+        reason = "it is cleared away" if cleared else _unreachable(generation, change, document, after)
         if not reason:
             return
         reasons.append(f"generation {generation.number} ({generation.version}): {reason}")
@@ -118,9 +138,12 @@ def _kept(site: Site, but: int) -> list[Generation]:
     ]
 
 
-def _unreachable(generation: Generation, change: Change, after: SiteState) -> str:
-    """Return why the change, once confirmed, could not be rolled back to the generation; empty when it could."""
-    document = change.rollback
+def _unreachable(generation: Generation, change: Change, document: Rollback | None, after: SiteState) -> str:
+    """Return why the change, once confirmed, could not be rolled back to the generation; empty when it could.
+
+    Args:
+        document: The rollback document of the release that will run.
+    """
     if document is None:
         return "the rollback document of the release cannot be read"
     same = generation.release == change.planned.release
@@ -130,6 +153,9 @@ def _unreachable(generation: Generation, change: Change, after: SiteState) -> st
     if not same and not in_any(generation.version, document.back_to):
         to = " or ".join(document.back_to)
         return f"the release can be rolled back only to {to}" if to else "the release allows no rollback"
+    taken_back = next((one for one in after.installs.lineage(generation.number) if one.taken_back), None)
+    if taken_back is not None:
+        return f"the data of generation {taken_back.number} were taken back"
     history = after.installs.part_history(change.target)
     parts = plan_undo(document, history) if history else ()
     if parts and isinstance(blocked := parts[-1], Blocked):

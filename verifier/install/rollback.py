@@ -9,6 +9,7 @@ from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
+from verifier.change.consequences import rollbacks_alone
 from verifier.change.data_return import lost_blobs, name_blobs
 from verifier.change.driver_steps import driver_steps
 from verifier.change.recovery import rollback_obstacle
@@ -84,18 +85,25 @@ def _leave_trial(site: Site, transaction: Transaction, request: RollbackRequest,
     drive(site, runtime, DriveRequest(retry="back", leave_trial=True))
 
 
+def _no_former(site: Site) -> RefusedError:
+    """Return that the running generation was made from none that is kept, with what the kept ones are good for."""
+    possible, reasons = rollbacks_alone(site)
+    problem, remedy = reasons, "run `waybill status`; it lists the generations that are kept"
+    if possible:
+        problem = "no earlier generation is kept that the running one was made from"
+        remedy = f"run `waybill rollback --to {possible[0].number}`"
+    elif reasons.startswith("generation "):
+        problem = f"no earlier generation can be returned to: {reasons}"
+    return RefusedError(problem, where="rollback", remedy=remedy, finding="no-generation")
+
+
 def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
     """1. plan the change; 2. check approvals; 3. check the blobs; 4. record plan and approvals; 5. drive."""
     if request.signer is not None and not request.dry_run:
         site.make_room()
     target = request.number or site.former()  # 1
     if not target:
-        raise RefusedError(
-            "no earlier generation is kept",
-            where="rollback",
-            remedy="run `waybill status`; it lists the generations that are kept",
-            finding="no-generation",
-        )
+        raise _no_former(site)
     change = rollback_change(site, target)
     steps = driver_steps(site, change.installed, runtime.load)
     warnings = tuple(f"{finding.level}: {finding.text}" for finding in change.findings)

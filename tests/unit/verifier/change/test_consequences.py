@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from manifests.trust.envelope_writer import seal
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.words.canonical import encode
-from tests.authorisations import bring
+from manifests.words.errors import RefusedError
+from tests.authorisations import authorisation, bring, carried
 from tests.faults.model import QuickDisk
 from tests.migrating import BACKUP, FakePrograms, Migrating, migrating, put_database, step
 from tests.place import Place, make_place
@@ -16,7 +17,7 @@ from tests.vendor import ROOT
 from verifier.approval.items import approvable_of
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
-from verifier.approval.review_page import _outlook
+from verifier.approval.review_page import _outlook, rollback_section
 from verifier.reporting.offboarding import ask_offboarding
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.journal.events import Note
@@ -141,6 +142,37 @@ def test_a_rollback_to_a_release_that_is_revoked_says_so(place: Place) -> None:
     gone = encode(Revocations(vendor="small-works", version=1, releases=(first.release,)))
     bring(place, revocations=seal(gone, REVOCATIONS_TYPE, (ROOT,)))
     assert findings(place, "b-1")["revoked"] == "release 1.0.0 is revoked: revocation list 1 revokes it"
+
+
+def test_a_rollback_below_the_floor_says_so_first_with_what_the_data_lose_and_that_nothing_is_left(
+    place: Place,
+) -> None:
+    raised = migrating("1.1.0", 2, step("two", 2), floor=2, document={"loses": "nothing"})
+    item = received(place, raised)
+    place.approve(item)
+    assert place.install(item).error is None
+    target = place.open().state.installs.generation(1)
+    assert target is not None
+    bring(place, carried(authorisation(target)))
+    warned = findings(place, "b-1")
+    assert list(warned)[:2] == ["leads-below-floor", "no-rollback"]
+    assert warned["leads-below-floor"] == (
+        "the rollback leads to sequence 1, below the floor 2 of channel stable; the data are changed too: "
+        "undo step two: admin undo 1; the configuration of generation 1 comes back"
+    )
+    left = "generation 2 (1.1.0): the data of generation 2 were taken back"
+    assert warned["no-rollback"] == f"once it is confirmed, no rollback is possible: {left}"
+    review = make_review(read_review_input(place.open(), approvable_of(place.open(), ("b-1",)), load_driver))
+    facts = rollback_section(review).facts
+    assert ("the vendor says it loses", "orders typed since the upgrade") in facts
+    assert ("step", "two: undone by admin undo 1; about 1s") in facts
+    assert "loses" not in dict(facts), "the document is not about a rollback below the floor"
+    # And it is so.
+    assert place.rollback(1, person="ops-1").error is None
+    assert place.open().generation_folder(2).is_dir()
+    with pytest.raises(RefusedError) as refused:
+        place.rollback(person="ops-1")
+    assert refused.value.problem.startswith("no earlier generation can be returned to: generation 2 (1.1.0): ")
 
 
 def test_the_end_of_the_access_says_that_nothing_can_be_reached(place: Place) -> None:
