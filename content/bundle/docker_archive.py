@@ -222,9 +222,9 @@ class DockerArchive:
 
 def open_docker_archive(path: Path, scratch: Scratch | None = None) -> DockerArchive:
     """Open the archive at ``path``; only headers are read. Raises as `open_archive`."""
-    listing = list_tar(path, scratch)
+    remedy = "name a tar of docker save or podman save"
+    listing = list_tar(path, scratch, remedy)
     if not {"manifest.json", "oci-layout"} & set(listing.files):
-        remedy = "name a tar of docker save or podman save"
         raise MalformedError("holds neither manifest.json nor oci-layout", where=str(path), remedy=remedy)
     return DockerArchive(path=path, listing=listing)
 

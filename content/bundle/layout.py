@@ -46,6 +46,7 @@ _PACKED = (
     *((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz")),
     (b"BZh", "bunzip2"),
 )
+_NAME_ARCHIVE = "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _LINK_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} linkpath=([^\n]*)\n")
 _PATH_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} path=([^\n]*)\n")
@@ -235,12 +236,15 @@ def open_archive(path: Path, scratch: Scratch | None = None) -> Layout:
     return open_listed(str(path), listing.files.get)
 
 
-def list_tar(path: Path, scratch: Scratch | None = None) -> TarListing:
-    """The members of the tar at ``path``; only its headers are read. Raises as `open_archive`."""
+def list_tar(path: Path, scratch: Scratch | None = None, remedy: str = _NAME_ARCHIVE) -> TarListing:
+    """The members of the tar at ``path``; only its headers are read.
+
+    ``remedy`` is for a file that is no tar. Raises as `open_archive`, and DamagedError for a tar that was cut off.
+    """
     plain = scratch.plain(path) if scratch is not None else path
     try:
         with os.fdopen(open_regular(plain), "rb") as file:
-            return _walk(file, path, plain)
+            return _walk(file, path, plain, remedy)
     except OSError as error:
         raise unreadable(error, str(path)) from None
 
@@ -283,7 +287,7 @@ def read_extent(extent: Extent) -> bytes:
     return data
 
 
-def _walk(file: BinaryIO, path: Path, plain: Path) -> TarListing:
+def _walk(file: BinaryIO, path: Path, plain: Path, remedy: str) -> TarListing:
     """Every file and link of a tar by name: USTAR, GNU long names and sizes, pax sizes and paths."""
     length = os.fstat(file.fileno()).st_size
     entries: dict[str, Extent] = {}
@@ -297,8 +301,11 @@ def _walk(file: BinaryIO, path: Path, plain: Path) -> TarListing:
         # Some writers leave out the zeros at the end; a blob that is missing is reported by name later.
         if not block.strip(b"\0") and (len(block) == BLOCK or entries):
             return TarListing(files=entries, links=links)
+        if len(block) < BLOCK and (offset or not length):
+            problem = "ends inside of a tar header" if length else "the file is empty, expected a tar"
+            raise DamagedError(problem, where=where if length else str(path), finding="archive-truncated")
         if len(block) < BLOCK or not _checksum_holds(block):
-            raise MalformedError("not a tar header", where=where, remedy=_not_a_tar(block), finding="tar-header")
+            raise MalformedError("not a tar header", where=where, remedy=_unpack(block, remedy), finding="tar-header")
         kind = block[156:157]
         size = _number(block[124:136], where)
         body = offset + BLOCK
@@ -377,11 +384,12 @@ def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
     return _name(posixpath.normpath(text).encode("utf-8", "surrogatepass"), where)
 
 
-def _not_a_tar(block: bytes) -> str:
+def _unpack(block: bytes, otherwise: str) -> str:
+    """The command that unpacks a file which begins with ``block``."""
     for start, command in _PACKED:
         if block.startswith(start):
             return f"it is compressed; decompress the file first: {command} FILE"
-    return "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
+    return otherwise
 
 
 def companion_of(entry: Descriptor) -> tuple[str, str] | None:

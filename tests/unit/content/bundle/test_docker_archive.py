@@ -255,6 +255,10 @@ def test_files_that_are_no_archive_of_docker(tmp_path: Path, saved: Saved) -> No
     with pytest.raises(MalformedError, match=r"holds neither manifest\.json nor oci-layout"):
         open_docker_archive(tmp_path / "empty.tar")
     saved.save()
+    for length, message in ((0, "the file is empty"), (1100, "ends inside of ")):
+        (tmp_path / "cut.tar").write_bytes(saved.path.read_bytes()[:length])
+        with pytest.raises(DamagedError, match=message):
+            open_docker_archive(tmp_path / "cut.tar")
     with pytest.raises(MalformedError, match="archive of docker save") as caught:
         open_archive(saved.path)
     assert "docker-archive:" in caught.value.remedy

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from content.bundle.docker_archive import open_docker_archive
 from content.bundle.layout import Layout, companion_of, open_archive, open_layout, read_extent
 from content.bundle.oci import REF_NAME, Descriptor
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
@@ -82,7 +83,7 @@ def broken(change: Callable[[bytearray], None]) -> bytes:
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (b"", MalformedError, "not a tar header"),
+        (b"", DamagedError, "the file is empty, expected a tar"),
         (b"\x1f\x8b" + bytes(600), MalformedError, "not a tar header"),
         (bytes(1024), MalformedError, "holds no oci-layout"),
         (tar_of([LAYOUT]), MalformedError, "holds no index.json"),
@@ -96,7 +97,7 @@ def broken(change: Callable[[bytearray], None]) -> bytes:
         (tar_of([LAYOUT, INDEX, ("/etc/x", b"", tarfile.REGTYPE)]), MalformedError, "leads out of the archive"),
         (tar_of([("oci-layout", b'{"imageLayoutVersion":"2.0.0"}', tarfile.REGTYPE), INDEX]), MalformedError, "1.0.0"),
         (tar_of([LAYOUT, ("index.json", b"[" * 40, tarfile.REGTYPE)]), MalformedError, "index.json .*nested"),
-        (tar_of([LAYOUT, INDEX])[:1100], MalformedError, "not a tar header"),
+        (tar_of([LAYOUT, INDEX])[:1100], DamagedError, "ends inside of a tar header"),
         (tar_of([LAYOUT, INDEX])[:1540], DamagedError, "ends inside of index.json"),
         (broken(lambda data: data.__setitem__(0, 120)), MalformedError, "not a tar header"),
         (broken(lambda data: data.__setitem__(124, 57)), MalformedError, "not a tar header"),
@@ -106,6 +107,14 @@ def test_archives_that_are_no_layout(tmp_path: Path, data: bytes, error: type[Wa
     (tmp_path / "a.tar").write_bytes(data)
     with pytest.raises(error, match=message):
         open_archive(tmp_path / "a.tar")
+
+
+def test_a_file_that_is_no_tar_names_the_expected_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"no tar" * 500)
+    for opener, words in ((open_archive, "oci-archive:"), (open_docker_archive, "docker save or podman save")):
+        with pytest.raises(MalformedError, match="not a tar header") as caught:
+            opener(tmp_path / "a.tar")
+        assert words in caught.value.remedy
 
 
 def test_every_truncation_is_an_error_of_ours(tmp_path: Path) -> None:
