@@ -18,14 +18,16 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
+from content.bundle.unfinished import unfinished_copy
 from fleet.intake.carriers import is_carrier
 from fleet.intake.import_trust import ImportTrust
 from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
-from fleet.intake.releases import record_release
+from fleet.intake.releases import cut_bundle_error, record_release
 from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
 from fleet.intake.result import (
+    COPY_AGAIN,
     FILE_AGAIN,
     PICTURE_AGAIN,
     REPORT_AGAIN,
@@ -38,7 +40,9 @@ from fleet.intake.result import (
     with_next_step,
 )
 from fleet.intake.scan import (
+    BUNDLE,
     MAX_MAIL,
+    NAMES,
     ScannedFile,
     claimed_key,
     is_outlook_mail,
@@ -75,11 +79,13 @@ def import_paths(
     small: list[str] = []
     mails: list[str] = []
     pool = SymbolPool()
+    bundles = False
     empty = {str(path.resolve()) for path in paths if path.is_dir()}
     try:
         for entry in walk(paths):
             empty -= {folder for folder in empty if Path(entry.path).is_relative_to(folder)}
             if entry.kind == "bundle":
+                bundles = True
                 release = record_release(engine, entry.path, now, trust)
                 if isinstance(release, RefusedFile):
                     refused.add(release)
@@ -99,6 +105,8 @@ def import_paths(
         run = _Run(engine, now, result, refused, ReleaseLibrary(trust))
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
+        for blank in result.blank:
+            result.add(blank if bundles else FileResult(blank.name, "skipped", "not ours"))
         refused.write(engine, now, result)
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
@@ -297,6 +305,17 @@ def _add_unreadable(errors: Iterable[WaybillError], path: str, result: ImportRes
         result.add(refused_result(path, "unreadable", with_next_step(error, step)))
 
 
+def _add_unfinished(path: str, start: bytes, size: int, result: ImportResult) -> bool:
+    """Add the result of an unfinished copy; return whether the file is one."""
+    why = unfinished_copy(Path(path).name, start, size, NAMES)
+    if why:
+        blank = path.endswith(".tar") and not start.strip(b"\0")
+        (result.blank.append if blank else result.add)(
+            FileResult(path, "unreadable", why, "copy-unfinished", COPY_AGAIN)
+        )
+    return why is not None
+
+
 def _batches(paths: Iterable[str]) -> Iterator[list[str]]:
     iterator = iter(paths)
     while batch := list(islice(iterator, BATCH)):
@@ -311,7 +330,11 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             result.add(unreadable_result(path, error))
             continue
         claim = recognise(raw)
-        if is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
+        if _add_unfinished(path, raw, len(raw), result):
+            continue
+        if raw.startswith(BUNDLE):
+            yield ReportFile(path, raw, digest_of(raw), None, cut_bundle_error(path))
+        elif is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
             yield from _read_carrier(raw, path, pool, result)
         elif claim == "report":
             yield _report_file(path, raw)
@@ -351,6 +374,8 @@ def _read_large(
             return
         if packer := packer_of(raw):
             result.add(packed_result(entry.path, packer))
+            return
+        if _add_unfinished(entry.path, raw, size, result):
             return
         if claim != "report":
             result.add(FileResult(entry.path, "skipped", "not ours"))

@@ -20,7 +20,7 @@ from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.report import MAX_REPORT
 from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
-from manifests.words.errors import RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
 from manifests.words.time import parse_time
 
 
@@ -50,6 +50,15 @@ def record_release(
         return RefusedFile(large_file(path, read_start(path, MAX_REPORT)), size, refused)
     except OSError as error:
         return unreadable_result(path, error)
+
+
+def cut_bundle_error(path: str) -> WaybillError:
+    """Return the error of a bundle that ends inside its head."""
+    try:
+        open_head(Path(path))
+    except WaybillError as error:
+        return with_next_step(error, BUNDLE_AGAIN)
+    return DamagedError("the bundle ends inside its head", where=path, remedy=BUNDLE_AGAIN)
 
 
 def _was_refused(connection: Connection, size: int) -> bool:

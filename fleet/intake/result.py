@@ -35,6 +35,7 @@ PICTURE_AGAIN = "take the picture again, from nearer and in better light; or ask
 SYMBOL_AGAIN = "scan the symbol again; or ask the site for: waybill report --text"
 BUNDLE_AGAIN = "import a fresh copy of the bundle from where it was built; `waybill verify` there checks a copy"
 FILE_AGAIN = "try another drive or reader; if it stays unreadable, ask the sender for the file again"
+COPY_AGAIN = "copy it again from its source"
 _GENERAL = ("", MalformedError.usual, UntrustedError.usual, DamagedError.usual, OTHER_MEDIUM, REPLACE_MEDIUM)
 
 FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "packed", "skipped"]
@@ -97,6 +98,7 @@ class ImportResult:
     Attributes:
         named: Files that a person named; one that gives nothing needs attention.
         quarantined: Digests of the refused files; ``quarantined_before`` are those that were in quarantine already.
+        blank: Empty and zero-filled ``.tar`` files; unfinished copies if the medium has a bundle too, else foreign.
         stopped: What this machine failed at; what ``counts`` says is in the ledger.
     """
 
@@ -106,6 +108,7 @@ class ImportResult:
     named: frozenset[str] = frozenset()
     quarantined: set[str] = field(default_factory=set)
     quarantined_before: set[str] = field(default_factory=set)
+    blank: list[FileResult] = field(default_factory=list)
     stopped: WaybillError | None = None
 
     def add_quarantined(self, digest: str, *, known: bool) -> None:

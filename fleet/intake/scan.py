@@ -29,7 +29,9 @@ MAX_DEPTH = 32
 FileKind = Literal["bundle", "small", "large", "special", "unreadable"]
 Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "compound", "other", "foreign"]
 
-_BUNDLE = header("oci-layout", len(OCI_LAYOUT))
+BUNDLE = header("oci-layout", len(OCI_LAYOUT))
+# Names of files that are imported, as the commands that write them give them.
+NAMES = re.compile(r"(\.tar|\.report\.json|enrolment(-[0-9]+)?\.json)\Z")
 _DIGITS = re.compile(r"[0-9]+")
 # A mail with photographs; longer ones are not unpacked.
 MAX_MAIL = 32 << 20
@@ -103,7 +105,7 @@ def _below(path: str, depth: int) -> Iterator[ScannedFile]:
 
 
 def _kind(path: str, size: int) -> FileKind:
-    if size >= BULK_STEP and read_start(path, BLOCK) == _BUNDLE:
+    if size >= BULK_STEP and read_start(path, BLOCK) == BUNDLE:
         return "bundle"
     return "small" if size <= MAX_REPORT else "large"
 
@@ -165,7 +167,7 @@ def check_enrolment(path: Path) -> None:
         start = read_start(str(path.resolve()), MAX_REPORT)
     except OSError:
         return  # whoever reads the file says why it cannot be read
-    claim = "bundle" if start.startswith(_BUNDLE) else recognise(start)
+    claim = "bundle" if start.startswith(BUNDLE) else recognise(start)
     if claim in ("bundle", "report"):
         remedy = f"waybill fleet import {shlex.quote(str(path))}"
         raise MalformedError(f"this is a {claim}; expected an enrolment", where=str(path), remedy=remedy)

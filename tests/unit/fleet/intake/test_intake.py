@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import Engine, select
 
 from fleet.intake.intake import import_paths
-from fleet.intake.result import ImportResult, import_text
+from fleet.intake.result import ImportResult, import_attention, import_text
 from fleet.ledger.opening import FleetPlace, find_fleet, open_fleet
 from fleet.ledger.tables import positions, quarantine, reports
 from fleet.outgoing.enrol import enroll, pin_root
@@ -535,6 +535,47 @@ def test_a_hostile_medium_loses_nothing_good(engine: Engine, site: Reporter, med
     assert done.counts["skipped"] == 4500 + 4
     assert (newest(engine).version, row(engine).seq, row(engine).missing) == ("1.1.0", 3, 0)
     assert len(done.files) < 2100
+
+
+def test_unfinished_copies_are_named(engine: Engine, site: Reporter, medium: Path) -> None:
+    """As a medium leaves them that was removed too early; notes of others are passed over."""
+    put(medium, "inkwell-0.1.0.tar", ONE.bundle()[:300])
+    put(medium, "inkwell-0.2.0.tar", ONE.bundle())
+    put(medium, "inkwell-0.3.0.tar", bytes(272_896))
+    put(medium, "inkwell-0.4.0.tar", b"")
+    put(medium, "inkwell-0.5.0.tar", ONE.bundle()[:5000])
+    put(medium, "z.report.json", b"")
+    put(medium, f"{site.site.replace('/', '.')}.13.report.json", bytes(900))
+    put(medium, "notes.txt", b"")
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"release": 1, "unreadable": 5, "quarantined": 1, "skipped": 1}
+    reasons = {Path(one.name).name: one.text for one in done.files if one.finding == "copy-unfinished"}
+    assert reasons == {
+        "inkwell-0.1.0.tar": "an unfinished copy of a bundle: it ends after 300 bytes",
+        "inkwell-0.3.0.tar": "an unfinished copy: it begins with 131072 zeros",
+        "inkwell-0.4.0.tar": "an unfinished copy: it is empty",
+        "z.report.json": "an unfinished copy: it is empty",
+        "northern-grid.small.production.east.13.report.json": "an unfinished copy: it holds 900 zeros",
+    }
+    attention = import_attention(done)
+    assert attention is not None
+    assert attention.exit_code == 14
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_bundle_that_ends_inside_its_head_is_kept_as_one(engine: Engine, medium: Path, named: bool) -> None:
+    put(medium, "short.tar", ONE.bundle()[:5000])
+    done = import_paths(engine, (medium / "short.tar" if named else medium,), NOW)
+    assert done.counts == {"quarantined": 1}
+    assert "fresh copy of the bundle" in (done.files[0].hint or "")
+
+
+def test_an_empty_tar_is_of_anybody_where_no_bundle_is(engine: Engine, medium: Path) -> None:
+    put(medium, "backup.tar", bytes(10_240))
+    put(medium, "large.tar", bytes(1 << 20))
+    assert import_paths(engine, (medium,), NOW).counts == {"skipped": 2}
+    put(medium, "short.tar", ONE.bundle()[:300])
+    assert import_paths(engine, (medium,), NOW).counts == {"skipped": 2, "unreadable": 1}
 
 
 def test_a_file_that_may_not_be_read_is_named(engine: Engine, site: Reporter, medium: Path) -> None:
