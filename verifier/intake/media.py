@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from manifests.words.errors import AttentionError, HostError, RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import AttentionError, HostError, RefusedError, WaybillError
 from manifests.words.units import show_count
 from verifier.approval.approve import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
@@ -269,13 +269,16 @@ def _parse_consignments(site: Site, files: list[MediaFile], media: ReceivedMedia
 def _receive_consignments(
     site: Site, consignments: list[ParsedConsignment], media: ReceivedMedia, say: Notify
 ) -> list[tuple[ParsedConsignment, WaybillError]]:
-    """Receive consignments; return those with an unknown key, which a newer root may bring."""
+    """Receive consignments; return those with an unknown key, and those that wait for a damaged root of this site.
+
+    A newer root may bring the key, and a bundle may bring the damaged document.
+    """
     later: list[tuple[ParsedConsignment, WaybillError]] = []
     for consignment in consignments:
         try:
             media.consignments.append(receive_consignment(site, consignment, say))
         except WaybillError as error:
-            if isinstance(error, UntrustedError) and error.finding == "signature-unknown":
+            if error.finding in ("signature-unknown", "root-changed"):
                 later.append((consignment, error))
             else:
                 media.refused.append(error)

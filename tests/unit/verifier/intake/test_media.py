@@ -69,6 +69,20 @@ def test_a_bad_bundle_alone_keeps_its_own_error(place: Place, tmp_path: Path, ki
         assert found.output.count(str(bad)) == 1
 
 
+@pytest.mark.parametrize("name", ["a.json", "z.json"])
+def test_a_damaged_root_document_that_a_bundle_mends_keeps_nothing_out(place: Place, tmp_path: Path, name: str) -> None:
+    """The consignment is read before the bundle that brings the document again, and is judged once more after it."""
+    medium = tmp_path / "medium"
+    put(medium / name, signed(consignment_for(place.open().state)))
+    put(medium / "m.tar", GOOD)
+    own = place.path / "trust" / "1.root.json"
+    whole = own.read_bytes()
+    own.write_bytes(whole[:100])
+    shown = receive(place, medium)
+    assert (shown["not_taken_in"], len(shown["consignments"]), len(shown["received"])) == ([], 1, 1)
+    assert own.read_bytes() == whole
+
+
 UNFINISHED: dict[str, tuple[str, bytes, str]] = {
     "an empty bundle": ("small-1.1.0.tar", b"", "it is empty"),
     "a zero-filled bundle": ("small-1.1.0.tar", bytes(272_896), "it begins with 65536 zeros"),
