@@ -33,6 +33,7 @@ from manifests.words.errors import (
     DamagedError,
     HostError,
     MalformedError,
+    RefusedError,
     WaybillError,
     unreadable,
 )
@@ -46,6 +47,8 @@ _PACKED = (
     *((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz")),
     (b"BZh", "bunzip2"),
 )
+# Image manifest version 2, schema 1: images of Docker before 1.10.
+_SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _NAME_ARCHIVE = "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _LINK_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} linkpath=([^\n]*)\n")
@@ -133,7 +136,34 @@ class Layout:
         Signatures, attestations, SBOMs and lists of referrers do not count, nor does another artifact beside an image.
         Raises RefusedError for none or several.
         """
-        return self._names.only(self._names.called(ref) if ref else self._images(), ref, self.name)
+        entries = self._names.called(ref) if ref else self._images()
+        if not entries and not ref and self.index.manifests:
+            raise self._no_image("no images that could be meant", self.index.manifests)
+        entry = self._names.only(entries, ref, self.name)
+        if entry.media_type in _SCHEMA_1:
+            raise self._no_image(f"no image called {ref!r} that can be read", (entry,))
+        return entry
+
+    def _no_image(self, problem: str, entries: tuple[Descriptor, ...]) -> RefusedError:
+        reasons = [f"{entry.digest} {self._other_than_image(entry)}" for entry in entries[:4]]
+        more = f"; and {len(entries) - 4} more" if len(entries) > 4 else ""
+        remedy = "copy the image into it again, as an OCI image (skopeo copy ... oci:PATH)"
+        text = f"{problem}: {'; '.join(reasons)}{more}"
+        return RefusedError(text, where=self.name, remedy=remedy, finding="image-missing")
+
+    def _other_than_image(self, entry: Descriptor) -> str:
+        """What an entry is that is not chosen as the image."""
+        if entry.media_type in _SCHEMA_1:
+            return "is an image of schema version 1, expected schema version 2 or OCI"
+        if companion := companion_of(entry):
+            return f"belongs to {companion[0]} (signature, attestation, SBOM or list of referrers)"
+        if entry.artifact_type:
+            return f"is an artifact of type {entry.artifact_type}"
+        if entry.media_type not in MANIFEST_TYPES | INDEX_TYPES:
+            return f"has the media type {entry.media_type}, expected an image manifest or an image index"
+        document = self.parse(entry) if self.holds(entry) else None
+        subject = document.subject if document is not None else None
+        return "is missing" if subject is None else f"refers to {subject.digest}, as a signature or an SBOM does"
 
     @cached_property
     def _names(self) -> EntryNames:

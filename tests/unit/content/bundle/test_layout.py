@@ -4,13 +4,15 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from content.bundle.docker_archive import open_docker_archive
 from content.bundle.layout import Layout, companion_of, open_archive, open_layout, read_extent
-from content.bundle.oci import REF_NAME, Descriptor
+from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor
+from manifests.words.digest import blob_name
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, WaybillError
 from tests.images import LayoutWriter, full_layout, tiny_layout
 from tests.real import tool
@@ -178,6 +180,43 @@ class TestPick:
     def test_nothing(self, tmp_path: Path) -> None:
         writer = LayoutWriter(tmp_path / "layout")
         with pytest.raises(RefusedError, match="no images that could be meant"):
+            open_layout(writer.save()).pick("")
+
+    @pytest.mark.parametrize("name", ["", "1.0"])
+    def test_an_image_of_schema_1_is_called_so(self, tmp_path: Path, name: str) -> None:
+        writer = LayoutWriter(tmp_path / "layout")
+        old = writer.blob(b'{"schemaVersion":1}', "application/vnd.docker.distribution.manifest.v1+prettyjws")
+        writer.tag(old, "1.0")
+        with pytest.raises(RefusedError, match=f"{old.digest} is an image of schema version 1") as caught:
+            open_layout(writer.save()).pick(name)
+        assert "as an OCI image" in caught.value.remedy
+
+    def test_what_is_there_instead_of_an_image(self, tmp_path: Path) -> None:
+        writer = LayoutWriter(tmp_path / "layout")
+        image = writer.image([{"a": b"1"}])
+        referrer = writer.referrer(image, b"{}", "application/spdx+json")
+        plain = replace(referrer, artifact_type=None)
+        other = writer.blob(b"text", "text/plain")
+        writer.entries = [referrer, other]
+        writer.tag(writer.blob(b"signature", OCI_MANIFEST), f"sha256-{image.digest[7:]}.sig")
+        with pytest.raises(RefusedError) as caught:
+            open_layout(writer.save()).pick("")
+        for words in (
+            f"{referrer.digest} is an artifact of type application/spdx+json",
+            f"{other.digest} has the media type text/plain",
+            f"belongs to {image.digest}",
+        ):
+            assert words in caught.value.problem
+        writer.entries = [plain]
+        with pytest.raises(RefusedError, match=f"{plain.digest} refers to {image.digest}"):
+            open_layout(writer.save()).pick("")
+
+    def test_an_image_that_is_missing(self, tmp_path: Path) -> None:
+        writer = LayoutWriter(tmp_path / "layout")
+        image = writer.image([{"a": b"1"}])
+        writer.entries = [image]
+        (writer.path / blob_name(image.digest)).unlink()
+        with pytest.raises(RefusedError, match=f"no images that could be meant: {image.digest} is missing"):
             open_layout(writer.save()).pick("")
 
     def test_exact_name_wins(self, tmp_path: Path) -> None:
