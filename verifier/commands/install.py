@@ -180,7 +180,7 @@ def install_output(ended: InstallResult, label: str) -> Result:
     lines = [f"{label}: {what}"]
     if ended.need is not None:
         size, count = show_size(ended.need.bytes), show_count(ended.need.inodes, "file")
-        lines.append(f"new blobs: {len(ended.need.missing)}; at most {size} and {count}")
+        lines.append(f"new blobs: {len(ended.need.missing)}; with folders and backups, at most {size} and {count}")
     lines += ended.lines
     if ended.report is not None:
         lines.append(f"report: {ended.report}")

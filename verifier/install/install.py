@@ -175,7 +175,8 @@ def _install_one(work: _Installation, outside_window: str | None) -> InstallResu
     site, runtime, request, change = work.site, work.runtime, work.request, work.change
     need = plan_space(site, change, work.steps, request.on_progress)  # 5
     check_rollback_possible(site, change, runtime, need.missing, request.on_progress)
-    runtime.notify(f"{show_count(len(need.missing), 'new blob')}, {show_size(need.bytes)} in all")
+    new = show_count(len(need.missing), "new blob")
+    runtime.notify(f"{new}; with folders and backups, at most {show_size(need.bytes)} is written")
     site.keep_document(encode(work.route.plan))  # 6
     site.record(replace(change.planned, outside_window=outside_window))
     rule = work.approvals.rule or None

@@ -242,11 +242,16 @@ def _probed(state: SiteState, event: events.Outcome, generation: int, probe: str
 
 
 def _switched_back(state: SiteState, source: int) -> SiteState:
-    """Make the source the running generation again; nobody has looked at its probes since."""
+    """Make the source the running generation again, from now on; nobody has looked at its probes since."""
+    installs = state.installs
     health = tuple(
-        Health(source, health.probe, "not-observed") for health in state.installs.health if health.generation == source
+        Health(source, health.probe, "not-observed") for health in installs.health if health.generation == source
     )
-    return replace(state, installs=replace(state.installs, current=source, health=health))
+    generations = tuple(
+        replace(generation, since=state.last_at) if generation.number == source else generation
+        for generation in installs.generations
+    )
+    return replace(state, installs=replace(installs, current=source, generations=generations, health=health))
 
 
 def _switched(state: SiteState, transaction: Transaction, record: events.Record, digest: str) -> SiteState:

@@ -83,7 +83,8 @@ class Generation(Struct, frozen=True):
             when another generation becomes ``current``.
         source: The generation that ran when this one was made, 0 for none; this one started with its data.
         release, config, settings, contract, plan: Digests.
-        since, seq: Time and number of the entry that last switched to it.
+        since: Time of the entry that last switched to it, or back to it.
+        seq: Number of the entry that last switched to it.
         outside_window: It was installed outside the policy's windows.
         confirmed: Running time of the site when its trial ended, as ``SiteState.ran`` counts it.
         taken_back: A rollback left it and undid its changes to the data.

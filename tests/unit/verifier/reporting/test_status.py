@@ -86,6 +86,21 @@ def test_a_trial_says_how_long_it_lasts_and_what_comes_then(place: Place) -> Non
     assert data(found)["trial_left_seconds"] <= 0
 
 
+def test_a_generation_that_runs_again_counts_from_the_switch_back(place: Place) -> None:
+    place.approve(receive(place, NEXT.but(change={"probes": (r.Probe(name="up", tcp=r.TcpProbe(endpoint="api")),)})))
+    place.clock.sleep(3600)
+    place.health["up"] = "failing"
+    assert isinstance(place.install("r-1.1.0").error, RolledBackError)
+    place.clock.sleep(4)
+    assert "runs       small 1.0.0, generation 1, for 4s (settled)" in status(place).text
+
+
+def test_an_install_says_what_its_number_of_bytes_counts(place: Place) -> None:
+    place.approve(receive(place, NEXT))
+    assert place.install("r-1.1.0").error is None
+    assert any("new blobs; with folders and backups, at most " in line for line in place.said)
+
+
 def test_what_was_cut_off_is_said_first(place: Place) -> None:
     place.approve(receive(place, NEXT))
     place.disk = PluggedDisk(12)
