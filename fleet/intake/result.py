@@ -186,8 +186,11 @@ def import_attention(result: ImportResult) -> AttentionError | None:
     if not parts:
         return None
     remedy = f"waybill fleet show {result.alarms[0]}" if result.alarms else None
+    if remedy is None and "quarantined" in result.counts:
+        remedy = "waybill fleet list quarantine"
     if remedy is None:
-        remedy = "waybill fleet list quarantine" if "quarantined" in result.counts else "import the named files again"
+        hints = list(dict.fromkeys(file.hint for file in result.files if file.status in statuses))
+        remedy = hints[0] if len(hints) == 1 and hints[0] else "see the line of each file above, with what to do"
     return AttentionError(", ".join(parts), remedy=remedy, finding="import-attention")
 
 

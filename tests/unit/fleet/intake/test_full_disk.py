@@ -171,3 +171,16 @@ def test_a_named_file_that_gives_nothing_needs_a_person(engine: Engine, site: Re
     attention = import_attention(done)
     assert attention is not None
     assert (attention.exit_code, done.counts, str(notes) in import_text(done)) == (14, {"unused": 1}, True)
+    assert attention.remedy == "name the report, the mail or the picture that the site sent"
+
+
+def test_the_hint_of_several_files_points_to_that_of_each(engine: Engine, site: Reporter, tmp_path: Path) -> None:
+    from fleet.intake.result import import_attention
+
+    notes, empty = tmp_path / "notes.txt", tmp_path / "3.report.json"
+    notes.write_text("nothing of ours")
+    empty.touch()
+    attention = import_attention(import_paths(engine, (notes, empty), NOW))
+    assert attention is not None
+    assert attention.problem == "1 file unreadable, 1 file named and not ours"
+    assert attention.remedy == "see the line of each file above, with what to do"
