@@ -225,10 +225,11 @@ def _answer(folder: Path, keys: tuple[str, ...], agreed: str | None, passphrase_
     check_agreed(preview, agreed, str(folder))
     say("\n".join(preview.lines))
     signer = open_keys(keys, passphrase_fd)[0]
-    answer_request(folder, request, signer)
-    keyid = signer.public.keyid
+    keyid, signers = signer.public.keyid, read_signers(folder)
+    if signers is not None:
+        signers.check_may_sign(keyid, folder)
+    answer_request(folder, request, signer, signers.keys if signers is not None else ())
     answers = [f"{name}.sig" for name, _ in request.to_sign]
-    signers = read_signers(folder)
     missing = signers.missing_after(keyid) if signers is not None else ()
     text = [
         f"signed       {request.what}",
@@ -246,9 +247,6 @@ def _answer(folder: Path, keys: tuple[str, ...], agreed: str | None, passphrase_
 
 def _who_is_missing(signers: RequestSigners, keyid: str) -> list[str]:
     """Return who has to sign besides, as the folder says; others may have signed since it was prepared."""
-    if not signers.may_sign(keyid):
-        of = " or ".join(role.what for role in signers.roles)
-        return [f"warning      the folder says that key {keyid} is none of the {of}; --attach will refuse it"]
     missing = signers.missing_after(keyid)
     since = "as it was when the folder was prepared"
     return [f"missing      {line}, {since}" for line in missing or ("nobody else",)]

@@ -183,10 +183,29 @@ def read_request(folder: Path) -> DetachedRequest:
     return request
 
 
-def answer_request(folder: Path, request: DetachedRequest, signer: Signer) -> None:
-    """Sign a request that was read. Raises RefusedError when an answer lies there already."""
+def answer_request(
+    folder: Path, request: DetachedRequest, signer: Signer, may_sign: tuple[PublicKey, ...] = ()
+) -> None:
+    """Sign a request that was read. Raises RefusedError when an answer lies there already.
+
+    Args:
+        may_sign: The keys that may sign, if they are known: then an answer that no single one of them made is replaced.
+    """
+    files = [(folder / f"{name}.sig", data) for name, data in request.to_sign]
+    if may_sign and all(path.is_file() for path, _ in files) and not _answered_by(files, may_sign):
+        for path, _ in files:
+            path.unlink()
     for name, data in request.to_sign:
         _write(folder / f"{name}.sig", signer.sign(data))
+
+
+def _answered_by(files: list[tuple[Path, bytes]], keys: tuple[PublicKey, ...]) -> bool:
+    """Return whether a single one of ``keys`` made all signatures."""
+    try:
+        answers = [(low_s(read_capped(path, MAX_SIGNATURE)), message) for path, message in files]
+    except ValueError:
+        return False  # not a DER signature
+    return any(all(_is_by(key, signature, message) for signature, message in answers) for key in keys)
 
 
 def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, ...]) -> AnsweredSigner:

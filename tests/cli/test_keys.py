@@ -220,13 +220,33 @@ def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers
     assert waybill("show", "for root-1", cwd=folder).out.count("signers.json: who has to sign") == 1
 
 
-def test_a_folder_warns_of_a_key_that_attach_will_refuse(three_officers: Path) -> None:
+def test_a_folder_is_not_signed_by_a_key_that_attach_would_refuse(three_officers: Path) -> None:
     folder = three_officers
     assert waybill("sign", "trust/2.root.json", "--prepare", "request", cwd=folder).code == 0
     done = waybill("sign", "request", "--key", "keys/release-1.key", cwd=folder)
-    assert done.code == 0
-    assert "is none of the root keys of version 2 or root keys of version 1; --attach will refuse it" in done.out
-    assert waybill("sign", "trust/2.root.json", "--attach", "request", cwd=folder).code == 5
+    assert done.code == 5
+    assert "is none of the root keys of version 2 or root keys of version 1" in done.err
+    assert "(root-2)" in done.err
+    assert not list((folder / "request").glob("*.sig"))
+
+
+def test_an_answer_that_does_not_count_is_replaced_and_one_that_counts_is_kept(three_officers: Path) -> None:
+    folder = three_officers
+    assert waybill("sign", "trust/2.root.json", "--prepare", "request", cwd=folder).code == 0
+    listed = (folder / "request" / "signers.json").read_bytes()
+    (folder / "request" / "signers.json").unlink()
+    assert waybill("sign", "request", "--key", "keys/release-1.key", cwd=folder).code == 0
+    # Who may sign is not known, so nothing is replaced.
+    assert waybill("sign", "request", "--key", "keys/root-2.key", cwd=folder).code == 5
+    (folder / "request" / "signers.json").write_bytes(listed)
+    assert waybill("sign", "request", "--key", "keys/root-2.key", cwd=folder).code == 0
+    (answer,) = (folder / "request").glob("*.sig")
+    counts = answer.read_bytes()
+    done = waybill("sign", "request", "--key", "keys/root-1.key", cwd=folder)
+    assert done.code == 5
+    assert "exists already" in done.err
+    assert answer.read_bytes() == counts
+    assert waybill("sign", "trust/2.root.json", "--attach", "request", cwd=folder).code == 0
 
 
 def test_a_folder_whose_list_of_signers_was_lost_or_changed_is_signed_all_the_same(three_officers: Path) -> None:

@@ -21,7 +21,7 @@ from content.signing.signers import open_signer
 from content.signing.token import TokenSigner, parse_token_uri
 from content.signing.uri import split_uri, unescape
 from manifests.trust.keys import P256_ORDER
-from manifests.trust.private_keys import FileSigner, Signer, generate_key
+from manifests.trust.private_keys import FileSigner, Signer
 from manifests.trust.revocations import Revocations
 from manifests.words.canonical import encode
 from manifests.words.errors import HostError, MalformedError, RefusedError, UsageError, WaybillError
@@ -491,7 +491,7 @@ def test_a_key_signs_nothing_that_it_did_not_read(tmp_path: Path) -> None:
 
 def test_a_request_is_written_once_and_answered_once(tmp_path: Path) -> None:
     bundle = Vendor(signers=()).write(tmp_path / "small.tar")
-    write_key(tmp_path / "release.key", generate_key(), None)
+    write_key(tmp_path / "release.key", RELEASE, None)
     assert waybill("sign", bundle, "--prepare", tmp_path / "a").code == 0
     assert waybill("sign", bundle, "--prepare", tmp_path / "a").code == 5
     assert waybill("sign", tmp_path / "a", "--key", tmp_path / "release.key").code == 0
