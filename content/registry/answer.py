@@ -74,10 +74,10 @@ class Peer:
         if caused_by(low.ProxyError):
             problem, remedy = "cannot be reached through the proxy", "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
         elif caused_by(low.NameResolutionError):
-            problem, remedy = "has no known address: no such host", "check the name of the registry"
+            problem, remedy = "has no known address: no such host", f"check the name of {self.what}"
         elif caused_by(ConnectionRefusedError):
             problem = "does not accept connections (connection refused)"
-            remedy = "check the port, and whether the registry runs"
+            remedy = f"check the port, and whether {self.what} runs"
         elif caused_by(low.ConnectTimeoutError):
             problem, remedy = "cannot be reached", "check the address and the network"
         elif caused_by(low.ReadTimeoutError, requests.Timeout, TimeoutError):
@@ -97,7 +97,7 @@ class Response:
 
     def __init__(self, response: requests.Response, peer: Peer) -> None:
         self._response = response
-        self._peer = peer
+        self.peer = peer
         self.status: int = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
@@ -124,15 +124,15 @@ class Response:
         waited, received = 0.0, 0
         while True:
             before = time.monotonic()
-            with self._peer.failures():
+            with self.peer.failures():
                 # One read of the socket at a time: a longer one would let a trickle run past every timeout.
                 data: bytes = self._response.raw.read1(CHUNK, decode_content=False)
             if not data:
                 return
             waited += time.monotonic() - before
             received += len(data)
-            if waited > self._peer.timeout + received / MIN_BYTES_PER_SECOND:
-                raise self._peer.error(f"sent {received} bytes in {waited:.0f} seconds")
+            if waited > self.peer.timeout + received / MIN_BYTES_PER_SECOND:
+                raise self.peer.error(f"sent {received} bytes in {waited:.0f} seconds")
             yield data
 
     def read(self, max_bytes: int) -> bytes:
@@ -147,7 +147,7 @@ class Response:
                 return bytes(body)
         self.close()
         size = f"{self.length}" if body == b"" else f"more than {max_bytes}"
-        raise MalformedError(f"document of {size} bytes, at most {max_bytes} are read", where=self._peer.host)
+        raise MalformedError(f"document of {size} bytes, at most {max_bytes} are read", where=self.peer.host)
 
     def discard(self) -> None:
         """Keep the connection if what is left is short, else drop it."""
@@ -165,8 +165,8 @@ class Response:
         pause = retry_after(self.headers)
         if pause is not None and pause > MAX_PAUSE:
             wait = f"{problem}, and asks to wait {pause:.0f} seconds"
-            return self._peer.error(wait, remedy=f"try again in {pause:.0f} seconds", finding="registry-busy")
-        return BrokenError(f"{self._peer.what} {problem}", where=self._peer.host, remedy="try again later", pause=pause)
+            return self.peer.error(wait, remedy=f"try again in {pause:.0f} seconds", finding="registry-busy")
+        return BrokenError(f"{self.peer.what} {problem}", where=self.peer.host, remedy="try again later", pause=pause)
 
     def reason(self) -> str:
         """The first error that an OCI error answer lists, as ``": text"`` safe for a terminal; else empty."""

@@ -208,13 +208,15 @@ class RegistryReader:
 
     def _failed(self, answer: Response, what: str) -> HostError:
         remedy = "look at the registry's log"
-        if answer.status in (401, 403):
+        if answer.peer is not self._session.peer:
+            remedy = f"look at the log of that host: {self.host} redirects there, without credentials"
+        elif answer.status in (401, 403):
             remedy = "use credentials that have the right for it"
         elif answer.status in (500, 507):
             remedy = "look at the registry's log and at its free space"
         elif answer.status == 413:
             remedy = "raise the limit for the size of uploads in the registry, or in a proxy before it"
-        return self._session.peer.error(f"answered {answer.status} for {what}{answer.reason()}", remedy=remedy)
+        return answer.peer.error(f"answered {answer.status} for {what}{answer.reason()}", remedy=remedy)
 
     def _missing(self, what: str) -> HostError:
         remedy = "check the name and the credentials; some registries answer 404 to users without the right"

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -232,11 +232,12 @@ class Session:
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             headers = {**request.headers, **(authorization if origin_of(url) == self._own else {})}
-            with self.peer.failures():
+            peer = self._peer_at(url, "the host of the registry's content")
+            with peer.failures():
                 response = self._http.request(
                     request.method, url, headers=headers, data=request.body, stream=True, allow_redirects=False
                 )
-            answer = Response(response, self.peer)
+            answer = Response(response, peer)
             if answer.status not in REDIRECTS:
                 return answer
             target = join_url(url, answer.headers.get("Location", ""))
@@ -246,6 +247,13 @@ class Session:
             self.check_origin(target, with_credentials=False)
             url = target
         raise self.peer.error(f"redirects more than {MAX_REDIRECTS} times")
+
+    def _peer_at(self, url: str, what: str) -> Peer:
+        """Whom errors about ``url`` name: the registry, or by ``what`` another host that it led to."""
+        origin = origin_of(url)
+        if origin == self._own:
+            return self.peer
+        return replace(self.peer, host=place_of(origin).removeprefix("http://"), what=what)
 
     def _authorization(self, key: tuple[str, bool]) -> dict[str, str]:
         with self._lock:
@@ -308,7 +316,7 @@ class Session:
     def _fetch_token(self, challenge: "authHeader", credentials: Credentials | None) -> str:
         token: object
         try:
-            with self.peer.failures():
+            with self._peer_at(challenge.realm or "", f"the token service of {self.peer.host}").failures():
                 if credentials is None:
                     token = self._auth.request_anonymous_token(challenge)
                 elif credentials.identity_token:

@@ -314,6 +314,17 @@ def test_wrong_credentials_at_the_token_service() -> None:
     assert caught.value.finding == "registry-denied"
 
 
+def test_a_dead_token_service_is_named() -> None:
+    away = ReferrersRegistry(user=("ann", "secret"), bearer=True, realm="http://127.0.0.1:1/token")
+    with (
+        referrers_server(away) as server,
+        Registry(server.host, RegistryOptions(plain_http=True, environ={})) as registry,
+        pytest.raises(HostError, match=f"the token service of {server.host} does not accept connections") as caught,
+    ):
+        registry.blob_exists(NAME, digest_of(BLOB))
+    assert caught.value.where == "127.0.0.1:1"
+
+
 def test_a_plain_realm_on_another_host_gets_no_password_unless_it_is_named() -> None:
     with referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as issuer:
         away = ReferrersRegistry(user=("ann", "secret"), bearer=True, realm=f"http://{issuer.host}/token")

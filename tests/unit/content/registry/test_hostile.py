@@ -681,6 +681,25 @@ def test_a_redirect_to_an_allowed_host_takes_no_credentials_along() -> None:
         assert other.authorizations == ["", ""]
 
 
+def test_an_error_of_a_host_behind_a_redirect_names_that_host() -> None:
+    with hostile(lambda web: web.answer(403)) as (_, other):
+        place = f"http://{other.host}/x"
+        with hostile(lambda web: web.answer(307, Location=place)) as (registry, seen):
+            with pytest.raises(HostError, match="the host of the registry's content answered 403") as caught:
+                download(registry)
+            assert caught.value.where == other.host
+            assert f"{seen.host} redirects there" in caught.value.remedy
+
+
+def test_a_dead_host_behind_a_redirect_is_named() -> None:
+    def respond(web: Scripted) -> None:
+        web.answer(307, Location="http://127.0.0.1:1/x")
+
+    with hostile(respond) as (registry, _), pytest.raises(HostError, match="does not accept connections") as caught:
+        download(registry)
+    assert caught.value.where == "127.0.0.1:1"
+
+
 def test_a_redirect_on_the_same_host_is_followed_and_bounded() -> None:
     def respond(web: Scripted) -> None:
         count = len(web.registry.log)
