@@ -18,12 +18,12 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from content.bundle.unfinished import unfinished_copy
+from content.bundle.unfinished import SEARCHED, is_damaged_bundle, unfinished_copy
 from fleet.intake.carriers import is_carrier
 from fleet.intake.import_trust import ImportTrust
 from fleet.intake.library import ReleaseLibrary
 from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
-from fleet.intake.releases import cut_bundle_error, record_release
+from fleet.intake.releases import bundle_error, record_release
 from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
 from fleet.intake.reporting_keys import ReportingKey, find_reporting_keys, identify, record_rotations
 from fleet.intake.result import (
@@ -332,8 +332,8 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
         claim = recognise(raw)
         if _add_unfinished(path, raw, len(raw), result):
             continue
-        if raw.startswith(BUNDLE):
-            yield ReportFile(path, raw, digest_of(raw), None, cut_bundle_error(path))
+        if raw.startswith(BUNDLE) or is_damaged_bundle(raw[:SEARCHED]):
+            yield ReportFile(path, raw, digest_of(raw), None, bundle_error(path))
         elif is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
             yield from _read_carrier(raw, path, pool, result)
         elif claim == "report":
@@ -376,6 +376,9 @@ def _read_large(
             result.add(packed_result(entry.path, packer))
             return
         if _add_unfinished(entry.path, raw, size, result):
+            return
+        if is_damaged_bundle(raw[:SEARCHED]):
+            refused.add(RefusedFile(large_file(entry.path, raw), size, bundle_error(entry.path)))
             return
         if claim != "report":
             result.add(FileResult(entry.path, "skipped", "not ours"))

@@ -20,7 +20,7 @@ from manifests.documents.contract import MAX_CONTRACT, parse_contract
 from manifests.documents.report import MAX_REPORT
 from manifests.documents.signed_report import expected_components
 from manifests.trust.root import Pin
-from manifests.words.errors import DamagedError, RefusedError, UntrustedError, WaybillError
+from manifests.words.errors import DamagedError, MalformedError, RefusedError, UntrustedError, WaybillError
 from manifests.words.time import parse_time
 
 
@@ -52,12 +52,15 @@ def record_release(
         return unreadable_result(path, error)
 
 
-def cut_bundle_error(path: str) -> WaybillError:
-    """Return the error of a bundle that ends inside its head."""
+def bundle_error(path: str) -> WaybillError:
+    """Return the error of a bundle that does not begin as one, or ends inside its head."""
     try:
         open_head(Path(path))
     except WaybillError as error:
-        return with_next_step(error, BUNDLE_AGAIN)
+        if error.finding != "not-a-bundle":
+            return with_next_step(error, BUNDLE_AGAIN)
+        problem = "it has the head of a bundle and is damaged before it"
+        return MalformedError(problem, where=path, remedy=BUNDLE_AGAIN, finding="file-damaged")
     return DamagedError("the bundle ends inside its head", where=path, remedy=BUNDLE_AGAIN)
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from content.bundle.archive import BLOCK, header, parse_header
+from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT
-from content.bundle.unfinished import unfinished_copy
+from content.bundle.unfinished import SEARCHED, is_damaged_bundle, unfinished_copy
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.transport.packers import packer_of
@@ -30,11 +30,6 @@ BROKEN: tuple[FileKind, ...] = ("damaged", "unfinished", "unreadable")
 MAX_FILES = 10_000
 MAX_DEPTH = 4
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
-# So much of a file is searched for a member of a head when its first block is not that of a bundle.
-_SEARCHED = 64 << 10
-# So few bytes of the first block may differ before a file with nothing else of ours is foreign.
-_FEW = 8
-_HEAD_NAMES = ("release.json", "signatures/", "trust/", "reserve")
 # Names of files that are received, as the commands that write them give them.
 _NAMES = re.compile(
     r"(\.tar|\.root\.json|\.revocations\.json|consignment\.json|-(approve|reject)-[0-9a-f]{12}\.json)\Z"
@@ -75,10 +70,10 @@ def scan(path: Path) -> FileKind:
                 return "bundle"
             if packer_of(data) is not None:
                 return "packed"
-            data += file.read(_SEARCHED - len(data))
+            data += file.read(SEARCHED - len(data))
             if unfinished_copy(path.name, data, path.stat().st_size, _NAMES):
                 return "damaged" if data.strip(b"\0") else "unfinished"
-            if _is_damaged_bundle(data):
+            if is_damaged_bundle(data):
                 return "damaged"
             if _may_be_document(data):
                 data += file.read(MAX_CONSIGNMENT + 1 - len(data))
@@ -88,25 +83,6 @@ def scan(path: Path) -> FileKind:
         kind for kind, begin, mark, most in _DOCUMENTS if len(data) <= most and data.startswith(begin) and mark in data
     )
     return next(kinds, "damaged" if _is_damaged_document(data) else "other")
-
-
-def _is_damaged_bundle(start: bytes) -> bool:
-    """Whether the first block is nearly that of a bundle, or a member of a head follows at a block's boundary."""
-    if len(start) < BLOCK:
-        return False
-    if sum(a != b for a, b in zip(start[:BLOCK], _BUNDLE, strict=True)) <= _FEW:
-        return True
-    return any(_is_head_member(start[at : at + BLOCK]) for at in range(BLOCK, len(start) - BLOCK + 1, BLOCK))
-
-
-def _is_head_member(block: bytes) -> bool:
-    if not block.startswith(tuple(name.encode() for name in _HEAD_NAMES)):
-        return False
-    try:
-        parse_header(block, "")
-    except MalformedError:
-        return False
-    return True
 
 
 def _may_be_document(start: bytes) -> bool:
@@ -147,7 +123,7 @@ def file_error(file: MediaFile) -> WaybillError:
     problem = "it claims to be of the vendor and is damaged: it does not begin and end as such a file does"
     try:
         with file.path.open("rb") as content:
-            start = content.read(_SEARCHED)
+            start = content.read(SEARCHED)
         problem = unfinished_copy(file.path.name, start, file.path.stat().st_size, _NAMES) or problem
     except OSError as error:
         return unreadable_medium(error, str(file.path))

@@ -570,6 +570,18 @@ def test_a_bundle_that_ends_inside_its_head_is_kept_as_one(engine: Engine, mediu
     assert "fresh copy of the bundle" in (done.files[0].hint or "")
 
 
+@pytest.mark.parametrize("more", [0, 1 << 18])
+def test_a_bundle_without_its_first_block_is_called_one(engine: Engine, medium: Path, more: int) -> None:
+    """It holds signatures, as a report does; ``more`` bytes make it too long for one."""
+    bundle = ONE.bundle()
+    put(medium, "zeroed.tar", bytes(512) + bundle[512:] + bytes(more))
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"quarantined": 1}
+    (file,) = done.files
+    assert file.text == "it has the head of a bundle and is damaged before it"
+    assert "fresh copy of the bundle" in (file.hint or "")
+
+
 def test_an_empty_tar_is_of_anybody_where_no_bundle_is(engine: Engine, medium: Path) -> None:
     put(medium, "backup.tar", bytes(10_240))
     put(medium, "large.tar", bytes(1 << 20))
