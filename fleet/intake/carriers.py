@@ -4,6 +4,7 @@ Nothing is believed here: what comes out is judged like a file from a medium.
 """
 
 import re
+from codecs import lookup
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes, policy
@@ -19,6 +20,8 @@ _SEARCHED = 16 << 10
 _FIRST_HEADER = re.compile(rb"(?:\xef\xbb\xbf)?\s{0,16}(?:>?From [^\n]{0,998}\n)?[A-Za-z][A-Za-z0-9-]{0,63}:")
 _MAIL_HEADER = re.compile(rb"(?im)^(?:mime-version|content-type|content-transfer-encoding|message-id|received):")
 _HTML = re.compile(r"<(?:!doctype html|html|body|head|div|p|pre|br|span|table)\b", re.IGNORECASE)
+# The declaration of a page that was saved; only of single-byte codes, which have the letters of a report in common.
+_CHARSET = re.compile(rb"(?i)<meta\b[^>]{0,200}?\bcharset\s{0,9}=\s{0,9}[\"']?((?:windows-|iso-8859-|cp)[0-9]{1,5})\b")
 _BREAKS = frozenset({"br", "p", "div", "pre", "tr", "li", "table", "blockquote", "h1", "h2", "h3"})
 # What word processors and mail programs put in place of spaces and hyphens, and what they add unseen.
 _SPACES = "\u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u202f\u205f\u3000"
@@ -156,10 +159,12 @@ def _decode(raw: bytes, charset: str | None) -> str:
     wide = _wide(raw)
     if wide is not None:
         return raw.decode(wide, "replace")
-    for name in ("utf-8-sig", charset):
+    declared = _CHARSET.search(raw[:_SEARCHED])
+    for name in ("utf-8-sig", charset, declared and declared[1].decode("ascii"), "cp1252"):
         try:
             if name:
-                return raw.decode(name)
+                # What is called Latin-1 is Windows-1252, as for browsers: Latin-1 has controls in place of dashes.
+                return raw.decode("cp1252" if lookup(name).name in ("iso8859-1", "ascii") else name)
         except (LookupError, ValueError):
             continue
     return raw.decode("latin-1")

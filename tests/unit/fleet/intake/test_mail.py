@@ -52,6 +52,11 @@ def forwarded(text: str) -> bytes:
     return outer.as_bytes()
 
 
+def dashed(text: str) -> str:
+    """As word processors write hyphens."""
+    return text.replace("-----", "\u2014\u2014-")
+
+
 FORMS: dict[str, Callable[[bytes, str], bytes]] = {
     "base64 mail": lambda raw, text: mail(text=text, cte="base64").as_bytes(),
     "quoted-printable mail": lambda raw, text: mail(text=text, cte="quoted-printable").as_bytes(),
@@ -76,6 +81,18 @@ FORMS: dict[str, Callable[[bytes, str], bytes]] = {
     "no-break spaces": lambda raw, text: text.replace(" ", "\u00a0").encode(),
     "no-break spaces in Latin-1": lambda raw, text: text.replace(" ", "\u00a0").encode("latin-1"),
     "long dashes": lambda raw, text: text.replace("-----", "\u2014\u2014-").encode(),
+    "long dashes of Windows in a text": lambda raw, text: dashed(text).encode("cp1252"),
+    "long dashes of Windows in a page": lambda raw, text: as_html(dashed(text)).encode("cp1252"),
+    "long dashes of Windows in a page that says so": lambda raw, text: (
+        b'<meta http-equiv="Content-Type" content="text/html; charset=windows-1252">'
+        + as_html(dashed(text)).encode("cp1252")
+    ),
+    "long dashes in a Russian page": lambda raw, text: (
+        b"<meta charset=windows-1251>" + as_html("\u041e\u0442\u0447\u0451\u0442\n\n" + dashed(text)).encode("cp1251")
+    ),
+    "long dashes in a page that is said to be Latin-1": lambda raw, text: (
+        b"<meta charset='iso-8859-1'>" + as_html(dashed(text)).encode("cp1252")
+    ),
     "PGP": lambda raw, text: text.replace("-----", "- -----", 1).encode(),
     "wrapped at 60": lambda raw, text: wrapped(text, 60).encode(),
     "wrapped at 30": lambda raw, text: wrapped(text, 30).encode(),
