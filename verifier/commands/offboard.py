@@ -8,7 +8,7 @@ from console.clock import utc_now
 from console.options import command, passphrase_option, path_option, text_option
 from console.output import VERBOSE, is_set, say
 from console.result import Result
-from manifests.words.errors import RefusedError, UsageError
+from manifests.words.errors import RefusedError
 from manifests.words.time import rfc3339
 from verifier.approval.items import offboard_request
 from verifier.approval.page import as_page, as_text, write_new
@@ -55,7 +55,7 @@ def offboard_command(
     """Request the end of the vendor's access; end it once the people named in the policy have agreed.
 
     It prints first what cannot be undone and what will be done, as `waybill review offboard` does, and
-    asks at the terminal. Without a terminal it needs --yes, unless people approved it before.
+    asks at the terminal.
 
     Data, images, running software and local rollback stay. The vendor's earlier bundles, consignments, requests and
     signatures are tried once more, and each must be refused; the last report lists the results. If the command was
@@ -88,7 +88,6 @@ def _confirm(site: Site, *, confirmed: bool, signs: bool) -> None:
         signs: A key of this command is about to approve it.
 
     Raises:
-        UsageError: There is no terminal to ask on, and nobody approved it before.
         RefusedError: The answer was no.
     """
     asked = offboard_request(site)
@@ -98,21 +97,12 @@ def _confirm(site: Site, *, confirmed: bool, signs: bool) -> None:
     shown = read_review_input(site, asked, runtime_here().load)
     warnings = (f"! {finding.text}" for finding in shown.findings)
     say("\n".join(("before the access ends:", *warnings, *(f"  {line}" for line in shown.work))))
-    if confirmed:
-        return
-    if at_terminal():
-        if not click.confirm("end the access now", err=True):
-            raise RefusedError(
-                "the end of the access was not confirmed; nothing was signed and nothing ended",
-                where="offboard",
-                remedy="the request waits; read it again: waybill review offboard",
-                finding="not-confirmed",
-            )
-    elif not (status.met and status.approvals):
-        raise UsageError(
-            "the end of the access cannot be undone, and there is no terminal to ask on",
-            where="--yes",
-            remedy="read `waybill review offboard`, then run it again with --yes",
+    if not confirmed and at_terminal() and not click.confirm("end the access now", err=True):
+        raise RefusedError(
+            "the end of the access was not confirmed; nothing was signed and nothing ended",
+            where="offboard",
+            remedy="the request waits; read it again: waybill review offboard",
+            finding="not-confirmed",
         )
 
 

@@ -17,7 +17,7 @@ from manifests.documents.policy import Person
 from manifests.trust.private_keys import encode_private, generate_key
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import AttentionError, RefusedError, UntrustedError, UsageError, WaitingError
+from manifests.words.errors import AttentionError, RefusedError, UntrustedError, WaitingError
 from manifests.words.time import rfc3339
 from tests.consignments import consignment_for, signed
 from tests.faults.crash import recording, states
@@ -339,7 +339,7 @@ def test_asked_is_told_before_it_is_done(place: Place) -> None:
     assert said is not None
     assert (said.removed, said.final, said.probes) == (False, False, ())
     assert "canary" not in json.dumps(run(report_command, place))
-    done = run(offboard_command, place, "--key", str(keys), "--yes")
+    done = run(offboard_command, place, "--key", str(keys))
     assert {one["outcome"] for one in done["tried"]} == {"refused"}
 
 
@@ -350,26 +350,19 @@ def key_of(place: Place) -> str:
     return str(path)
 
 
-def test_without_a_terminal_nothing_ends_that_nobody_confirmed(place: Place) -> None:
+def test_without_a_terminal_the_consequences_are_printed_first(place: Place) -> None:
     words = ["--reason", "retired", "--key", key_of(place), "--site", str(place.path)]
-    refused = CliRunner().invoke(offboard_command, words)
-    assert refused.exit_code == UsageError.exit_code
-    text = " ".join(refused.stderr.split())
+    done = CliRunner().invoke(offboard_command, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    text = " ".join(done.stderr.split())
     for line in (
         "! it cannot be undone",
         "! the site retires: its key is destroyed",
         "! 1.2.0 can no longer be installed",
         "stays: the software that runs (small 1.1.0)",
-        "there is no terminal to ask on",
     ):
         assert line in text
-    site = place.open()
-    assert not site.state.offboarded
-    assert approval_status(site, offboard_request(site)).approvals == ()
-    assert (place.path / "keys" / SITE_KEY).exists()
-    done = CliRunner().invoke(offboard_command, [*words[2:], "--yes"], catch_exceptions=False)
-    assert done.exit_code == 0
-    assert "! the site retires: its key is destroyed" in " ".join(done.stderr.split())
+    assert "end the access now" not in text
     assert not (place.path / "keys" / SITE_KEY).exists()
 
 
