@@ -83,7 +83,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_other_bytes_of_the_right_length() -> None:
     with (
-        hostile(lambda web: web.answer(200, BLOB[:-1] + b"\0")) as (registry, _),
+        hostile(lambda web: web.answer(200, BLOB[:-1] + bytes([BLOB[-1] ^ 1]))) as (registry, _),
         pytest.raises(DamagedError) as caught,
     ):
         download(registry)
