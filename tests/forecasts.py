@@ -15,6 +15,8 @@ from verifier.runtime.drivers.driver import load_driver
 from verifier.site.generations import read_installed
 from verifier.site.journal.events import Intent, Outcome
 
+CLEARED = "clear away "
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -39,7 +41,7 @@ def promise(place: Place, item: str) -> Promise:
     check_only_forecast(review, acts)
     lines = review.work
     if len(hops) > 1:
-        lines = tuple(line.partition(": ")[2] for line in lines)
+        lines = tuple(line.partition(": ")[2] or line for line in lines)
     return Promise(
         acts=tuple((act.act, act.step) for act in acts), lines=lines, seq=site.state.seq, said=len(place.said)
     )
@@ -90,7 +92,10 @@ def check_begun(place: Place, promised: Promise) -> None:
 
 def _read(place: Place, promised: Promise) -> list[str]:
     """Return the lines of the progress that are about an act: those that the review has, or could have had."""
-    starts = ("back up ", "try to restore ", "migrate, ", "undo step ", "restore ", "switch to ")
+    cleared = f"once it is confirmed, {CLEARED}"
+    starts = ("back up ", "try to restore ", "migrate, ", "undo step ", "restore ", "switch to ", cleared)
     steps = {line.partition(": ")[0] for line in promised.lines}
     said = place.said[promised.said :]
+    # The review says when; the progress says it then.
+    said = [f"once it is confirmed, {line}" if line.startswith(CLEARED) else line for line in said]
     return [line for line in said if line.startswith(starts) or (": " in line and line.partition(": ")[0] in steps)]
