@@ -149,12 +149,16 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
     open_items = [waiting for waiting in queue if waiting.status is not None and not waiting.status.vetoed]
-    # What failed here before is advised last.
-    advised = sorted((waiting for waiting in open_items if not waiting.revoked), key=lambda one: one.before is not None)
+    # What failed here before is advised last; what people have agreed to comes first: it can be done now.
+    advised = sorted(
+        (waiting for waiting in open_items if not waiting.revoked),
+        key=lambda one: (one.before is not None, not (one.met and one.roles)),
+    )
     # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
-    possible = [waiting.then if waiting.lacks else f"review {' '.join(waiting.items)}" for waiting in advised]
-    # What people have agreed to comes first: it can be done now.
-    possible = [waiting.then for waiting in advised if waiting.met and waiting.roles] + possible
+    possible = [
+        waiting.then if waiting.lacks or (waiting.met and waiting.roles) else f"review {' '.join(waiting.items)}"
+        for waiting in advised
+    ]
     lines = [table(rows, ("ITEM", "WHAT", "KINDS", "APPROVALS", "SINCE")), *map(one_line, notes)]
     lines += [f"next: waybill {possible[0]}"] if possible else []
     return "\n".join(lines)

@@ -247,7 +247,8 @@ def _upgrade_step(side: ReleaseDocuments, given: ReviewInput) -> UpgradeStep:
     facts = {
         "release": side.digest,
         "signed by": _signed_by(signers),
-        "sequence": f"{release.channel} {release.sequence}, floor {release.floor} once confirmed",
+        "sequence": f"{release.channel} {release.sequence}"
+        + (f", floor {release.floor} once confirmed" if given.plan.action == "install" else ""),
         "issued": release.issued_at,
         "size": f"{show_size(sum(member.size for member in release.members))} in {len(release.members)} members",
         "audience": "everyone"

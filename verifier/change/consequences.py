@@ -107,7 +107,10 @@ def _no_rollback(site: Site, change: Change, after: SiteState, clearing: Clearin
         return
     document = attempt(partial(read_rollback, site, change.release), []) if back else change.rollback
     reasons = []
-    for generation in _kept(site, change.target):
+    present = {generation.number for generation in site.state.installs.generations}
+    # A plan of several releases makes generations before its last one.
+    made = [one for one in after.installs.generations if one.number not in present and one.number != change.target]
+    for generation in (*reversed(made), *_kept(site, change.target)):
         cleared = generation.number not in clearing.kept
         reason = "it is cleared away" if cleared else _unreachable(generation, change, document, after)
         if not reason:

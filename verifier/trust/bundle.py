@@ -176,7 +176,7 @@ def _conclude(
     delta = bool(bulk.missing)
     text = f"{len(release.members)} members"
     if delta:
-        text = f"{len(bulk.present)} of {text} are in the bundle, the others in the store of this site"
+        text = f"{len(bulk.present)} of {text} are in the bundle, the others at this site; the install hashes them"
     else:
         text += f", {show_size(sum(blob.size for blob in release.members))}, every byte checked"
     if elsewhere := len({child.digest for child in release.absent if child.url is not None}):

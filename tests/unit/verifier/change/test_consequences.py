@@ -36,7 +36,7 @@ def place(tmp_path: Path) -> Place:
 
 def findings(place: Place, item: str) -> dict[str, str]:
     """The warnings of a review by id, in its order."""
-    asked = approvable_of(place.open(), (item,))
+    asked = approvable_of(place.open(), tuple(item.split()))
     review = make_review(read_review_input(place.open(), asked, load_driver))
     return {name: text for level, name, text in review.findings if level == "warning"}
 
@@ -62,6 +62,19 @@ def test_a_release_after_which_nothing_can_be_reached_says_so_first(place: Place
     assert place.install(item).error is None
     with pytest.raises(Exception, match="below the floor"):
         place.rollback(1, person="ops-1")
+
+
+def test_a_plan_of_several_releases_counts_the_generations_that_it_makes(place: Place) -> None:
+    to_second = {"back_to": (">=1.1.0, <1.2.0",), "class_": "compatible"}
+    items = [
+        received(place, migrating("1.1.0", 2, backups=())),
+        received(place, migrating("1.2.0", 3, backups=(), floor=2, document=to_second)),
+    ]
+    assert "no-rollback" not in findings(place, " ".join(items))
+    place.approve(" ".join(items))
+    assert place.install(" ".join(items)).error is None
+    assert place.rollback(person="ops-1").error is None
+    assert place.open().state.installs.current == 2
 
 
 def test_what_an_install_clears_away_is_shown_before_it_and_recorded_when_it_is_done(place: Place) -> None:
