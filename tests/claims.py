@@ -77,8 +77,8 @@ def root_digest(site: Path, version: int) -> str:
 def check_status(site: Path, status: Mapping[str, Any], text: str, truth: Truth) -> None:
     """Check every statement of a status about what the site is."""
     runs, newest = generation_that_runs(site), newest_report_path(site)
-    said = {name: status[name] for name in ("site", "generation", "current", "version", "floor", "mark", "policy")}
-    assert said == {
+    stated = {name: status[name] for name in ("site", "generation", "current", "version", "floor", "mark", "policy")}
+    assert stated == {
         "site": truth.site,
         "generation": runs,
         "current": runs,

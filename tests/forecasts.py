@@ -95,7 +95,7 @@ def _read(place: Place, promised: Promise) -> list[str]:
     cleared = f"once it is confirmed, {CLEARED}"
     starts = ("back up ", "try to restore ", "migrate, ", "undo step ", "restore ", "switch to ", cleared)
     steps = {line.partition(": ")[0] for line in promised.lines}
-    said = place.said[promised.said :]
+    progress = place.said[promised.said :]
     # The review says when; the progress says it then.
-    said = [f"once it is confirmed, {line}" if line.startswith(CLEARED) else line for line in said]
-    return [line for line in said if line.startswith(starts) or (": " in line and line.partition(": ")[0] in steps)]
+    progress = [f"once it is confirmed, {line}" if line.startswith(CLEARED) else line for line in progress]
+    return [line for line in progress if line.startswith(starts) or (": " in line and line.partition(": ")[0] in steps)]

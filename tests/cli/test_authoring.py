@@ -68,7 +68,9 @@ class Terminal:
 
     def type(self, block: str, **filled: str) -> str:
         """Type a block, with the names in capitals that the page declares filled in; what it prints."""
-        values = {name: found[-1] for name, what in PRINTED.items() if (found := re.findall(what, self.printed, re.M))}
+        values = {
+            name: matches[-1] for name, what in PRINTED.items() if (matches := re.findall(what, self.printed, re.M))
+        }
         for name, value in {**values, **filled}.items():
             block = block.replace(name, value)
         script = Path(tempfile.mkstemp(suffix=".sh", dir=self.folder)[1])

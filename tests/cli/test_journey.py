@@ -217,17 +217,17 @@ class Customer:
                 names = json.load(answer)["tags"] or []
         except urllib.error.HTTPError:
             return {}
-        found = {}
+        digests = {}
         for name in names:
             accept = {"Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"}
             try:
                 with urllib.request.urlopen(
                     urllib.request.Request(f"{base}/manifests/{name}", headers=accept), timeout=5
                 ) as answer:
-                    found[name] = f"sha256:{hashlib.sha256(answer.read()).hexdigest()}"
+                    digests[name] = f"sha256:{hashlib.sha256(answer.read()).hexdigest()}"
             except urllib.error.HTTPError:
                 continue  # the registry lists the name of a tag that was taken away
-        return found
+        return digests
 
     def check(self, version: str | None, *, rows: int = 0, columns: int = 1, **known: Any) -> None:
         """Ask the world what runs, then hold every claim of the site against it."""

@@ -184,8 +184,8 @@ def test_every_fault_of_registries_yaml_has_its_line(shop: Workshop) -> None:
     shop.write("registries.yaml", WRONG_REGISTRIES.encode())
     for name in ("registries.yaml", "release.yaml"):
         done = waybill("lint", name, cwd=shop.path)
-        found = {line.split(": ")[0] for line in done.out.splitlines() if line.startswith("registries.yaml:")}
-        assert (done.code, found) == (3, {f"registries.yaml:{line}" for line in (2, 3, 6, 7, 9, 10, 11)}), done
+        places = {line.split(": ")[0] for line in done.out.splitlines() if line.startswith("registries.yaml:")}
+        assert (done.code, places) == (3, {f"registries.yaml:{line}" for line in (2, 3, 6, 7, 9, 10, 11)}), done
     shop.write("registries.yaml", b"short_name: false\n")
     out = waybill("lint", "registries.yaml", cwd=shop.path).out
     assert "unknown field `short_name`" in out

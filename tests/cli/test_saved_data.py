@@ -32,10 +32,10 @@ path = Path(os.environ["WAYBILL_DATA"]) / "visits.sqlite"
 database = sqlite3.connect(path if path.exists() or sys.argv[1] == "load" and len(sys.argv) == 2 else ":memory:")
 
 def rows(database):
-    found = [line for line in database.iterdump() if line.startswith("INSERT")]
+    inserts = [line for line in database.iterdump() if line.startswith("INSERT")]
     if "WAYBILL_PROOF" in os.environ:
-        Path(os.environ["WAYBILL_PROOF"]).write_text(json.dumps({"rows": len(found)}))
-    return found
+        Path(os.environ["WAYBILL_PROOF"]).write_text(json.dumps({"rows": len(inserts)}))
+    return inserts
 
 match sys.argv[1:]:
     case ["dump"]:
@@ -178,9 +178,9 @@ def test_a_step_that_gets_another_name_takes_its_data_along_if_it_names_their_fo
 
 def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(shop: Shop) -> None:
     """Backup and trial restore end with 0, both of an empty database: the three rows are in another folder."""
-    said = shop.build_upgrade("database")
-    assert "data-elsewhere" in said
-    assert "backup 'database' proves nothing" in said
+    printed = shop.build_upgrade("database")
+    assert "data-elsewhere" in printed
+    assert "backup 'database' proves nothing" in printed
     shop.run("receive", shop.folder / "medium")
     reviewed = shop.run("review", "r-0.2.0").out
     assert "backup database proves nothing: its programs state no count of rows and no digest" in reviewed
@@ -196,9 +196,9 @@ def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(s
 
 
 def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Shop) -> None:
-    said = shop.build_upgrade("service", "restore-only", proves="rows")
-    assert "data-elsewhere" not in said
-    assert "proves nothing" not in said
+    printed = shop.build_upgrade("service", "restore-only", proves="rows")
+    assert "data-elsewhere" not in printed
+    assert "proves nothing" not in printed
     shop.run("receive", shop.folder / "medium")
     reviewed = shop.run("review", "r-0.2.0").out
     assert "proves nothing" not in reviewed

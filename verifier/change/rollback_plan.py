@@ -38,7 +38,7 @@ def rollback_change(site: Site, number: int) -> Change:
     authorised = find_authorisation(site, running, target, item) if below else None
     free = running.release == target.release or below
     if rollback is not None and not free and not in_any(target.version, rollback.back_to):
-        raise _not_back_to(running.version, target.version, rollback.back_to, item)
+        raise _not_back_to(state, running, target, rollback.back_to)
     # Where data were changed it reads the document itself, and raises when that cannot be read.
     document = plan_data_return(site, target, running, item)
     kinds: list[ChangeRule] = ["below-floor"] if below else []
@@ -94,14 +94,16 @@ def _unknown_document(running: Generation, target: Generation, error: WaybillErr
     return Finding("rollback-document", "warning", f"{unknown}: {error}{first}")
 
 
-def _not_back_to(running: str, target: str, back_to: tuple[str, ...], item: str) -> RefusedError:
-    problem = f"release {running} allows no rollback"
+def _not_back_to(state: SiteState, running: Generation, target: Generation, back_to: tuple[str, ...]) -> RefusedError:
+    problem = f"release {running.version} allows no rollback"
     if back_to:
-        problem = f"release {running} cannot be rolled back to {target}, only to {' or '.join(back_to)}"
+        problem = f"release {running.version} cannot be rolled back to {target.version}, only to {' or '.join(back_to)}"
     remedy = "ask the vendor for a release that allows it"
-    if parse_version(target) > parse_version(running):
-        remedy = f"to go forward, run waybill install r-{target}"
-    return RefusedError(problem, where=item, remedy=remedy, finding="back-to")
+    if state.offboarded:
+        remedy = "no release comes here any more; `waybill status` names the rollbacks that are possible"
+    elif parse_version(target.version) > parse_version(running.version):
+        remedy = f"to go forward, run waybill install r-{target.version}"
+    return RefusedError(problem, where=f"b-{target.number}", remedy=remedy, finding="back-to")
 
 
 def _check_target(state: SiteState, number: int, item: str) -> tuple[Generation, Generation]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from console.options import command, passphrase_option, text_option
+from console.output import say
 from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.page import section_text
@@ -38,24 +39,32 @@ def rollback_command(
 ) -> Result:
     """Go back to an earlier generation, with its configuration.
 
-    During a trial this needs no approval.
+    During a trial this needs no approval. With --key it prints first, as `waybill review` does, what has to be weighed.
     """
     signer = signer_of(key, passphrase_fd) if key else None
     with hold_here(place, "rollback") as site:
-        means = _going_back(site, number)
+        warnings, means = _outlook(site, number)
+        for warning in warnings if signer is not None else ():
+            say(f"warning: {warning}")
         request = RollbackRequest(number=number, signer=signer, reason=reason, dry_run=dry_run)
         ended = rollback(site, request, runtime_here(), write_report_after)
     result = install_output(ended, "runs")
     return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
 
 
-def _going_back(site: Site, number: int | None) -> list[str]:
-    """Return who allows the rollback, what is lost, and which advisories reopen; nothing during a trial."""
+def _outlook(site: Site, number: int | None) -> tuple[tuple[str, ...], list[str]]:
+    """Return what has to be weighed before, and then who allows the rollback, what is lost and what opens again.
+
+    Both are empty during a trial. The warnings that the rollback itself prints are left out.
+    """
     transaction = site.state.installs.transaction
     if transaction is not None and transaction.state not in (State.SETTLED, State.ROLLED_BACK):
-        return []
+        return (), []
     try:
         asked = rollback_change(site, number or site.former())
-        return section_text(rollback_section(make_review(read_review_input(site, asked, runtime_here().load))))
+        review = make_review(read_review_input(site, asked, runtime_here().load))
     except WaybillError:
-        return []  # `rollback` itself reports the error
+        return (), []  # `rollback` itself reports the error
+    own = {finding.text for finding in asked.findings}
+    warnings = tuple(text for level, _, text in review.findings if level == "warning" and text not in own)
+    return warnings, section_text(rollback_section(review))
