@@ -58,7 +58,8 @@ class MailPart:
 
 def is_carrier(start: bytes) -> bool:
     """Whether a file that begins so is unpacked: a mail, a zip, or text that is not plain ASCII lines of its own."""
-    if start.startswith(PICTURES):
+    # A packed file and a picture may have any bytes, those of a page or a mail too.
+    if start.startswith(PICTURES) or packer_of(start) not in (None, "zip"):
         return False
     return (
         is_zip(start)

@@ -4,7 +4,7 @@ import re
 
 _PACKERS = (
     (re.compile(rb"PK(?:\x03\x04|\x05\x06)"), "zip"),
-    (re.compile(rb"\x1f\x8b"), "gzip"),
+    (re.compile(rb"\x1f\x8b\x08"), "gzip"),
     (re.compile(rb"\x28\xb5\x2f\xfd"), "zstd"),
     (re.compile(rb"\xfd7zXZ\x00"), "xz"),
     (re.compile(rb"BZh[1-9]1AY&SY"), "bzip2"),

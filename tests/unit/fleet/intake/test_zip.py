@@ -86,10 +86,11 @@ def test_nothing_inside_an_inner_archive_is_read(engine: Engine, site: Reporter,
     [
         (gzip.compress(b"x"), "gzip"),
         (gzip.compress(os.urandom(2 << 20)), "gzip"),
+        (gzip.compress(b"<html><body>" + os.urandom(1000), 0), "gzip"),
         (lzma.compress(b"x"), "xz"),
         (bz2.compress(b"x"), "bzip2"),
     ],
-    ids=["gzip", "long gzip", "xz", "bzip2"],
+    ids=["gzip", "long gzip", "gzip with a page", "xz", "bzip2"],
 )
 def test_a_packed_file_in_a_folder_is_named_with_the_way_on(
     engine: Engine, site: Reporter, medium: Path, packed: bytes, packer: str
@@ -102,6 +103,11 @@ def test_a_packed_file_in_a_folder_is_named_with_the_way_on(
     assert "  unpack it first, then import the folder with the content" in text
     assert import_attention(done) is None
     assert import_attention(named(engine, medium, packed)) is not None
+
+
+def test_two_bytes_alone_pack_nothing(engine: Engine, site: Reporter, medium: Path) -> None:
+    """A photograph may begin with any two; the third byte of gzip is its method (RFC 1952, section 2.3.1)."""
+    assert bring(engine, medium, b"\x1f\x8b\xff photograph").counts == {"skipped": 1}
 
 
 def test_what_is_packed_beside_a_report_in_a_zip_or_a_mail_is_named(
