@@ -110,7 +110,7 @@ class RegistrySource:
     def _tags(self) -> frozenset[str] | None:
         """The tags of the repository; None where the registry does not list them: each is then asked for."""
         try:
-            return frozenset(self.registry.tags(self.reference.repository))
+            return frozenset(self.registry.tags(self.reference.repository, self.doubts.append))
         except WaybillError as error:
             self._doubt("the list of tags", error)
             return None

@@ -24,7 +24,6 @@ MAX_ERROR_BYTES = 16 << 10
 # A server that is slower than this holds up the caller without ever running into a timeout.
 MIN_BYTES_PER_SECOND = 1024
 UNREACHABLE = "registry-unreachable"
-_LOOK_AT_LOG = "look at the registry's log"
 
 T = TypeVar("T")
 
@@ -39,14 +38,21 @@ class BrokenError(HostError):
 
 @dataclass(frozen=True)
 class Peer:
-    """The registry as errors name it (``name[:port]``), and the seconds without a byte before it counts as hanging."""
+    """A host as errors name it: the registry, or one that it led to.
+
+    Attributes:
+        host: As ``name[:port]``.
+        timeout: Seconds without a byte before it counts as hanging.
+        log: The instruction to look at its log.
+    """
 
     host: str
     timeout: float
     what: str = "the registry"
+    log: str = "look at the registry's log"
 
-    def error(self, problem: str, *, remedy: str = _LOOK_AT_LOG, finding: str = "registry-failed") -> HostError:
-        return HostError(f"{self.what} {problem}", where=self.host, remedy=remedy, finding=finding)
+    def error(self, problem: str, *, remedy: str | None = None, finding: str = "registry-failed") -> HostError:
+        return HostError(f"{self.what} {problem}", where=self.host, remedy=remedy or self.log, finding=finding)
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -81,7 +87,7 @@ class Peer:
         elif caused_by(low.ConnectTimeoutError):
             problem, remedy = "cannot be reached", "check the address and the network"
         elif caused_by(low.ReadTimeoutError, requests.Timeout, TimeoutError):
-            problem, remedy = f"sent no answer for {self.timeout:g} seconds", f"try again, or {_LOOK_AT_LOG}"
+            problem, remedy = f"sent no answer for {self.timeout:g} seconds", f"try again, or {self.log}"
         elif caused_by(low.NewConnectionError):
             text = printable(getattr(causes[-1], "strerror", "") or str(causes[-1]))
             problem, remedy = f"cannot be reached: {text}", "check the address"

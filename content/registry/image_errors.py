@@ -1,5 +1,6 @@
 """Name the image in every error about reading or writing it, at one place for all of them."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ class ImagePlace:
             return error
         rest = error.where
         for part in (self.place, self.place.partition("/")[0]):
-            rest = rest.removeprefix(part)
+            # Whole words only: a token service may be another port of the same host.
+            if re.match(rf"{re.escape(part)}(?=$|\s|:(?:\s|$))", rest):
+                rest = rest.removeprefix(part)
         rest = rest.strip(" :")
         return error.with_(where=f"{self}: {rest}" if rest else str(self))
 

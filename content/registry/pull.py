@@ -7,12 +7,12 @@ this is oras.
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
-from content.registry.answer import ATTEMPTS, BrokenError, Response, pause_after, repeated
+from content.registry.answer import ATTEMPTS, BrokenError, Peer, Response, pause_after, repeated
 from content.registry.reference import check_repository, check_tag, is_tag
 from content.registry.session import DEFAULTS, RegistryOptions, Session
 from manifests.words.digest import digest_of, is_digest
@@ -69,15 +69,15 @@ class RegistryReader:
             HostError: The registry does not have it, or does not answer.
         """
         hashed = hashlib.sha256()
-        received = 0
-        attempt = 0
+        received = attempt = 0
+        peer = self._session.peer
         while True:
             before = received
             try:
-                for chunk in self._blob_from(repository, digest, size, received):
+                for peer, chunk in self._blob_from(repository, digest, size, received):
                     received += len(chunk)
                     if received > size:
-                        raise self._damaged(f"sent more than {size} bytes", digest)
+                        raise self._damaged(f"sent more than {size} bytes", digest, peer)
                     hashed.update(chunk)
                     yield chunk
                 break
@@ -88,32 +88,40 @@ class RegistryReader:
                     raise
                 pause_after(attempt, error)
         if received != size:
-            raise self._damaged(f"sent {received} bytes, expected {size}", digest)
+            raise self._damaged(f"sent {received} bytes, expected {size}", digest, peer)
         if f"sha256:{hashed.hexdigest()}" != digest:
-            raise self._damaged(f"sent bytes with sha256:{hashed.hexdigest()}", digest)
+            raise self._damaged(f"sent bytes with sha256:{hashed.hexdigest()}", digest, peer)
 
     def blob_exists(self, repository: str, digest: str) -> bool:
         """Whether the registry claims to have the blob."""
         return self._exists(_blob_path(repository, digest), repository)
 
-    def tags(self, repository: str) -> tuple[str, ...]:
+    def tags(self, repository: str, warn: Callable[[str], None] = lambda _: None) -> tuple[str, ...]:
         """All tags of a repository, sorted; a name that the grammar of tags does not allow is left out.
 
+        Args:
+            warn: Called at most once, with what the list holds beside names.
+
         Raises:
-            MalformedError: More than `MAX_TAGS`, or not a list of names.
+            MalformedError: More than `MAX_TAGS`, or no list.
             HostError: No such repository.
         """
         tags: set[str] = set()
+        entries = strange = 0
         for status, document in self._pages(f"/v2/{check_repository(repository)}/tags/list?n=1000", repository, {}):
             if status != 200:
                 raise self._missing(f"repository {repository}")
             listed = read_json(document, where=self.host).get("tags") or []
-            if not isinstance(listed, list) or not all(isinstance(tag, str) for tag in listed):
+            if not isinstance(listed, list):
                 raise MalformedError("the list of tags is not a list of names", where=self.host)
+            names = [tag for tag in listed if isinstance(tag, str)]
+            entries, strange = entries + len(listed), strange + len(listed) - len(names)
             # Nothing can be asked for by such a name.
-            tags.update(filter(is_tag, listed))
+            tags.update(filter(is_tag, names))
             if len(tags) > MAX_TAGS:
                 raise MalformedError(f"more than {MAX_TAGS} tags in {repository}", where=self.host)
+        if strange:
+            warn(f"{strange} of {entries} entries in the list of tags of {repository} are no text and were left out")
         return tuple(sorted(tags))
 
     def find_manifest(
@@ -134,30 +142,31 @@ class RegistryReader:
         path = _blob_path(repository, digest)
         return self._session.request("GET", path, repository=repository, headers=headers, retry=False)
 
-    def _blob_from(self, repository: str, digest: str, size: int, start: int) -> Iterator[bytes]:
+    def _blob_from(self, repository: str, digest: str, size: int, start: int) -> Iterator[tuple[Peer, bytes]]:
+        """The bytes of a blob from ``start`` on, each piece with the host that sends it."""
         # An offset at the very end would be answered with 416; there is nothing to ask for.
         if start >= size > 0:
             return
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._open_blob(repository, digest, headers) as answer:
-            if answer.status == 404:
+            if answer.status == 404 and answer.peer is self._session.peer:
                 raise self._missing(f"blob {digest}")
             skip = 0
             if answer.status == 206 and start:
                 part = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
                 if not part or int(part[1]) != start:
-                    raise self._damaged(f"sent another part than the one from byte {start}", digest)
+                    raise self._damaged(f"sent another part than the one from byte {start}", digest, answer.peer)
             elif answer.status == 200:
                 skip = start
                 if answer.length is not None and answer.length != size:
-                    raise self._damaged(f"has {answer.length} bytes, expected {size}", digest)
+                    raise self._damaged(f"has {answer.length} bytes, expected {size}", digest, answer.peer)
             else:
                 raise self._failed(answer, f"blob {digest}")
             for chunk in answer.chunks():
                 fresh = chunk[skip:]
                 skip -= len(chunk) - len(fresh)
                 if fresh:
-                    yield fresh
+                    yield answer.peer, fresh
 
     def _pages(self, path: str, repository: str, headers: Mapping[str, str]) -> Iterator[tuple[int, bytes]]:
         """A list, page by page, as ``Link`` leads (RFC 8288): status and document of each."""
@@ -207,9 +216,9 @@ class RegistryReader:
             return answer.status == 200
 
     def _failed(self, answer: Response, what: str) -> HostError:
-        remedy = "look at the registry's log"
+        remedy = answer.peer.log
         if answer.peer is not self._session.peer:
-            remedy = f"look at the log of that host: {self.host} redirects there, without credentials"
+            remedy += f": {self.host} redirects there, without credentials"
         elif answer.status in (401, 403):
             remedy = "use credentials that have the right for it"
         elif answer.status in (500, 507):
@@ -222,9 +231,12 @@ class RegistryReader:
         remedy = "check the name and the credentials; some registries answer 404 to users without the right"
         return self._session.peer.error(f"has no {what} (404)", remedy=remedy, finding="registry-missing")
 
-    def _damaged(self, problem: str, what: str) -> DamagedError:
+    def _damaged(self, problem: str, what: str, peer: Peer | None = None) -> DamagedError:
+        peer = peer or self._session.peer
         remedy = "fetch it from another place, or store it there again"
-        return DamagedError(f"{self.what} {problem}", where=f"{self.host} {what}", remedy=remedy)
+        if peer is not self._session.peer:
+            remedy = f"store it in {self.host} again, which redirects to {peer.host}, or fetch it from another place"
+        return DamagedError(f"{peer.what} {problem}", where=f"{peer.host} {what}", remedy=remedy)
 
 
 def manifest_path(repository: str, reference: str) -> str:

@@ -9,7 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
@@ -19,11 +19,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from content.bundle.oci import read_json
 from content.registry.addresses import Origin, join_url, origin_of, place_of, tls_context
 from content.registry.answer import RETRIED, Peer, Response, repeated
 from content.registry.auth import HUB, Credentials, find_credentials
 from content.registry.reference import check_host
+from content.registry.token_answer import checked_token, peer_at, read_token_answer, token_peer
 from manifests.words.errors import HostError, RefusedError
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5.0
 MAX_REDIRECTS = 3
-MAX_TOKEN_BYTES = 64 << 10
 # Where the API of docker.io is.
 HUB_ENDPOINT = "registry-1.docker.io"
 # oras loads longer than all of ours, so only for a registry with a login, and then by one thread at a time: two can see
 # its packages half loaded.
 _LOADING = threading.Lock()
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CONTENT_HOST = "the host of the registry's content"
 
 
 _CHALLENGE = re.compile(r'(?:^|,)\s*(basic|bearer)\s+((?:[^",]|"[^"]*"|,(?!\s*(?:basic|bearer)\s))*)', re.IGNORECASE)
@@ -173,7 +173,8 @@ class Session:
     ) -> Response:
         """One exchange, authenticated as the registry asks, repeated while a retry may help.
 
-        Any status comes back that is neither 401, a redirect nor in `RETRIED`.
+        Any status of the registry comes back that is neither 401, a redirect nor in `RETRIED`; of a host behind a
+        redirect 401 too.
 
         Args:
             url: A path of this registry, or a URL it gave.
@@ -215,12 +216,13 @@ class Session:
         key = (request.repository, not request.reads)
         authorization = self._authorization(key)
         answer = self._followed(request, authorization)
-        if answer.status == 401:
+        # The challenge of a host behind a redirect is not followed: it could ask for the password of the registry.
+        if answer.status == 401 and answer.peer is self.peer:
             challenge = answer.headers.get("WWW-Authenticate", "")
             answer.discard()
             self._authenticate(challenge, key, already_sent=bool(authorization))
             answer = self._followed(request, self._authorization(key))
-            if answer.status == 401:
+            if answer.status == 401 and answer.peer is self.peer:
                 answer.discard()
                 raise self._denied(request.repository)
         if answer.status in RETRIED:
@@ -232,7 +234,7 @@ class Session:
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
             headers = {**request.headers, **(authorization if origin_of(url) == self._own else {})}
-            peer = self._peer_at(url, "the host of the registry's content")
+            peer = self.peer if origin_of(url) == self._own else peer_at(self.peer, url, _CONTENT_HOST)
             with peer.failures():
                 response = self._http.request(
                     request.method, url, headers=headers, data=request.body, stream=True, allow_redirects=False
@@ -247,13 +249,6 @@ class Session:
             self.check_origin(target, with_credentials=False)
             url = target
         raise self.peer.error(f"redirects more than {MAX_REDIRECTS} times")
-
-    def _peer_at(self, url: str, what: str) -> Peer:
-        """Whom errors about ``url`` name: the registry, or by ``what`` another host that it led to."""
-        origin = origin_of(url)
-        if origin == self._own:
-            return self.peer
-        return replace(self.peer, host=place_of(origin).removeprefix("http://"), what=what)
 
     def _authorization(self, key: tuple[str, bool]) -> dict[str, str]:
         with self._lock:
@@ -314,9 +309,9 @@ class Session:
         self._realms.add(origin)
 
     def _fetch_token(self, challenge: "authHeader", credentials: Credentials | None) -> str:
-        token: object
+        realm, token = challenge.realm or "", None
         try:
-            with self._peer_at(challenge.realm or "", f"the token service of {self.peer.host}").failures():
+            with token_peer(self.peer, realm).failures():
                 if credentials is None:
                     token = self._auth.request_anonymous_token(challenge)
                 elif credentials.identity_token:
@@ -324,12 +319,9 @@ class Session:
                 else:
                     self._auth.set_basic_auth(credentials.username, credentials.password)
                     token = self._auth.request_token(challenge)
-        except (ValueError, AttributeError) as error:
-            raise self.peer.error("names a token service whose answer holds no token") from error
-        # It goes into a header: no line ends, nothing that is not ASCII (RFC 6750, section 2.1).
-        if not isinstance(token, str) or not re.fullmatch(r"[A-Za-z0-9._~+/=-]{1,32768}", token):
-            raise self.peer.error("names a token service whose answer holds no usable token")
-        return token
+        except (ValueError, AttributeError):
+            pass  # an answer without a token
+        return checked_token(token, self.peer, realm)
 
     def _exchange_identity_token(self, challenge: "authHeader", identity_token: str) -> object:
         """An access token for an identity token (RFC 6749, section 6), as oras cannot."""
@@ -410,7 +402,7 @@ class _Adapter(HTTPAdapter):
         )
         if not stream:
             # Only oras asks for whole answers, and only for tokens.
-            _read_token(response, self._peer)
+            read_token_answer(response, self._peer)
         return response
 
     def _wait_for_turn(self) -> None:
@@ -419,17 +411,3 @@ class _Adapter(HTTPAdapter):
             self._next = max(self._next, time.monotonic()) + self._interval
         if pause > 0:
             time.sleep(pause)
-
-
-def _read_token(response: requests.Response, peer: Peer) -> None:
-    """Read a token answer within bounds, and leave it in ``response`` as requests itself would."""
-    answer = Response(response, peer)
-    if answer.status in RETRIED:
-        raise answer.busy(f"names a token service that answered {answer.status}")
-    if answer.status != 200:
-        problem = f"names a token service that answered {answer.status}{answer.reason()}"
-        raise peer.error(problem, remedy=f"check the name and the password for {peer.host}", finding="registry-denied")
-    body = answer.read(MAX_TOKEN_BYTES)
-    read_json(body, max_bytes=MAX_TOKEN_BYTES, where=f"{peer.host} token")
-    response._content = body
-    response._content_consumed = True  # type: ignore[attr-defined]  # what requests itself sets after reading

@@ -9,7 +9,7 @@ from content.registry.answer import BrokenError
 from content.registry.image_errors import ImagePlace
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
-from tests.referrers_server import ReferrersRegistry
+from tests.referrers_server import Handler, ReferrersRegistry, serving
 from tests.unit.bundler.test_registries import CONFIG, IMAGE, NAME, build, quirky
 from tests.workshop import Workshop
 
@@ -90,10 +90,80 @@ def test_a_redirect_that_is_not_allowed(shop: Workshop) -> None:
         named(error_of(shop, f"{registry.host}/{NAME}:1.0", registry.host), registry.host, exit_code=5)
 
 
+HTML = b"<!doctype html><title>Sign in</title>"
+
+
+class TokenService(Handler):
+    """Answers every request in one way."""
+
+    reply: tuple[int, bytes, dict[str, str]]
+
+    def handle_request(self) -> None:
+        self.registry.log.append(self.path)
+        status, body, headers = type(self).reply
+        self.answer(status, body, **headers)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "answered", "hint"),
+    [
+        (401, b"", {}, "answered 401", "check the name and the password for"),
+        (500, b"", {}, "answered 500", "look at the log of"),
+        (302, b"", {"Location": "https://login.example/?s=x"}, "a redirect to login.example)", "check the address of"),
+        (302, b"", {"Location": "http://["}, "answered 302 (a redirect)", "check the address of"),
+        (200, HTML, {}, "answered 200 with a page of HTML or XML", "check the address of the token service"),
+        (200, b"{}", {}, "answered 200 without a token", "check the address of the token service"),
+        (200, b'{"token":"a b"}', {}, "a token that no header can carry", "check the address of the token service"),
+    ],
+)
+def test_a_token_service_is_named_and_not_the_registry(
+    shop: Workshop, status: int, body: bytes, headers: dict[str, str], answered: str, hint: str
+) -> None:
+    service = {"registry": ReferrersRegistry(), "reply": (status, body, headers)}
+    with serving(type("Bound", (TokenService,), service)) as issuer:
+        challenge = f'Bearer realm="http://{issuer}/token",service="x"'
+        with quirky(kind="manifests", status=401, answered=b"{}", challenge=challenge) as registry:
+            error = error_of(shop, f"{registry.host}/{NAME}:1.0", registry.host)
+    named(error, registry.host)
+    assert error.where == f"image app from {registry.host}/{NAME}: {issuer}"
+    assert error.problem.startswith(f"the token service of {registry.host} ")
+    assert answered in error.problem
+    assert hint in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "answered", "exit_code"),
+    [
+        (404, b"", f"answered 404 for blob {digest_of(CONFIG)}", 6),
+        (500, b"", f"answered 500 for blob {digest_of(CONFIG)}", 6),
+        (200, CONFIG.replace(b"linux", b"Linux"), "sent bytes with sha256:", 7),
+        (200, HTML, f"has {len(HTML)} bytes, expected {len(CONFIG)}", 7),
+    ],
+)
+def test_a_host_behind_a_redirect_is_named_and_not_the_registry(
+    shop: Workshop, status: int, body: bytes, answered: str, exit_code: int
+) -> None:
+    store = {"registry": ReferrersRegistry(), "reply": (status, body, {})}
+    with (
+        serving(type("Bound", (TokenService,), store)) as content,
+        quirky(redirect=f"http://{content}") as registry,
+    ):
+        error = error_of(shop, f"{registry.host}/{NAME}:1.0", registry.host)
+    named(error, registry.host, exit_code)
+    assert error.where.startswith(f"image app from {registry.host}/{NAME}: {content}")
+    assert error.problem.startswith(f"the host of the registry's content {answered}")
+    assert registry.host in error.remedy
+
+
 def test_layouts_are_named_too(shop: Workshop) -> None:
     error = error_of(shop, "oci:service")
     assert isinstance(error, MalformedError)
     assert "image app" in error.where
+
+
+def test_another_port_of_the_same_host_is_not_shortened() -> None:
+    error = ImagePlace("app", "r.example/a").named(MalformedError("answered 500", where="r.example:5001"))
+    assert error.where == "image app from r.example/a: r.example:5001"
 
 
 def test_image_and_place_are_added_once() -> None:

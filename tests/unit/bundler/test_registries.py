@@ -29,13 +29,14 @@ class Quirky(Handler):
     status = 0
     answered = b'{"errors":[{"code":"DENIED","message":"not for you"}]}'
     redirect = ""
+    challenge = ""
 
     def handle_request(self) -> None:
         path = self.path.partition("?")[0]
         self.registry.authorizations.append(self.headers.get("Authorization", ""))
         if self.kind and f"/{self.kind}/" in path and self.status:
             self.registry.log.append(f"{self.command} {path}")
-            self.answer(self.status, self.answered)
+            self.answer(self.status, self.answered, **({"WWW_Authenticate": self.challenge} if self.challenge else {}))
         elif self.redirect and "/blobs/" in path:
             self.answer(307, Location=f"{self.redirect}{path}")
         else:
@@ -88,6 +89,17 @@ def test_what_the_registry_does_not_list_beside_an_image_is_a_warning(
         built = build(shop, f"{registry.host}/{NAME}:1.0", registry.host)
     (finding,) = [one for one in built.findings if one.finding == "beside-image"]
     assert f"image app from {registry.host}/{NAME}:1.0" in finding.text
+
+
+def test_an_entry_of_the_list_of_tags_that_is_no_text_is_left_out_with_one_warning(shop: Workshop) -> None:
+    tag = digest_of(IMAGE).replace(":", "-") + ".sig"
+    listed = json.dumps({"name": NAME, "tags": ["1.0", 5, None, tag]}).encode()
+    with quirky(kind="tags", status=200, answered=listed) as registry:
+        registry.manifests[NAME, tag] = (IMAGE, OCI_MANIFEST)
+        built = build(shop, f"{registry.host}/{NAME}:1.0", registry.host)
+        assert f"GET /v2/{NAME}/manifests/{tag}" in registry.log
+    (finding,) = [one for one in built.findings if one.finding == "beside-image"]
+    assert f"2 of 4 entries in the list of tags of {NAME} are no text and were left out" in finding.text
 
 
 def test_without_a_list_of_tags_each_derived_tag_is_asked_for(shop: Workshop) -> None:

@@ -308,7 +308,7 @@ def test_wrong_credentials_at_the_token_service() -> None:
     with (
         referrers_server(ReferrersRegistry(user=("ann", "secret"), bearer=True)) as server,
         Registry(server.host, RegistryOptions(plain_http=True, credentials=("ann", "wrong"), environ={})) as registry,
-        pytest.raises(HostError, match="a token service that answered 401: UNAUTHORIZED") as caught,
+        pytest.raises(HostError, match=f"the token service of {server.host} answered 401: UNAUTHORIZED") as caught,
     ):
         registry.blob_exists(NAME, digest_of(BLOB))
     assert caught.value.finding == "registry-denied"

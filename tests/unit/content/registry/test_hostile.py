@@ -253,7 +253,14 @@ def test_tags_outside_the_grammar_are_left_out() -> None:
         assert registry.tags(NAME) == ("1.0",)
 
 
-@pytest.mark.parametrize("tags", [[5], "x", {"a": 1}])
+def test_an_entry_that_is_no_text_does_not_hide_the_other_tags() -> None:
+    warnings: list[str] = []
+    with hostile(lambda web: web.answer(200, b'{"tags":["b",5,null,{"a":1},"a"]}')) as (registry, _):
+        assert registry.tags(NAME, warnings.append) == ("a", "b")
+    assert warnings == [f"3 of 5 entries in the list of tags of {NAME} are no text and were left out"]
+
+
+@pytest.mark.parametrize("tags", ["x", {"a": 1}])
 def test_tags_that_are_no_tags(tags: object) -> None:
     with (
         hostile(lambda web: web.answer(200, json.dumps({"tags": tags}).encode())) as (registry, _),
@@ -689,6 +696,23 @@ def test_an_error_of_a_host_behind_a_redirect_names_that_host() -> None:
                 download(registry)
             assert caught.value.where == other.host
             assert f"{seen.host} redirects there" in caught.value.remedy
+
+
+@pytest.mark.parametrize("password", [None, ("ann", "secret")])
+def test_a_host_behind_a_redirect_cannot_ask_for_the_password(password: tuple[str, str] | None) -> None:
+    def respond(web: Scripted) -> None:
+        web.answer(401, WWW_Authenticate=f'Bearer realm="http://{web.headers["Host"]}/token"')
+
+    with hostile(respond) as (_, other):
+        with hostile(lambda web: web.answer(307, Location=f"http://{other.host}/x"), credentials=password) as (
+            registry,
+            _,
+        ):
+            with pytest.raises(HostError, match="the host of the registry's content answered 401") as caught:
+                download(registry)
+            assert caught.value.where == other.host
+        assert other.log == ["GET /x"]
+        assert other.authorizations == [""]
 
 
 def test_a_dead_host_behind_a_redirect_is_named() -> None:
