@@ -74,6 +74,7 @@ INNER_ROOMS = (
     "verifier.site.journal",
     "verifier.runtime.drivers",
     "verifier.runtime.probes",
+    "verifier.runtime.preflight",
 )
 
 
