@@ -213,7 +213,7 @@ def test_the_whole_way_from_a_text_at_the_vendor_to_the_word_at_home(shop: Path,
     ok("rollback", "--to", "1", "--site", site, code=9)
     done = ok("rollback", "--to", "1", "--key", ops, "--site", site)
     # Before the key signs, what the review puts first.
-    assert done.err.index("warning: the rollback leads to sequence 1, below the floor 2") < done.err.index("switch to")
+    assert done.err.index("! the rollback leads to sequence 1, below the floor 2") < done.err.index("switch to")
     assert "0.2.0 loses orders at midnight" in done.out
     assert not (site / "srv" / "service" / "current" / "new.txt").exists()
     assert "below the floor 2, by the vendor's authorisation " in ok("status", "--site", site).out

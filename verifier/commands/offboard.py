@@ -6,7 +6,7 @@ import click
 
 from console.clock import utc_now
 from console.options import command, passphrase_option, path_option, text_option
-from console.output import VERBOSE, is_set, say
+from console.output import VERBOSE, is_set
 from console.result import Result
 from manifests.words.errors import RefusedError
 from manifests.words.time import rfc3339
@@ -15,7 +15,6 @@ from verifier.approval.page import as_page, as_text, write_new
 from verifier.approval.review_input import read_review_input
 from verifier.approval.verdicts import approval_status
 from verifier.commands.site_options import (
-    at_terminal,
     hold_here,
     open_here,
     runtime_here,
@@ -23,6 +22,7 @@ from verifier.commands.site_options import (
     site_option,
     write_report_after,
 )
+from verifier.commands.weighing import LastQuestion, weigh
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.offboarding_page import kept_places, offboarding_page, offboarding_text
 from verifier.site.folder import Site
@@ -95,15 +95,14 @@ def _confirm(site: Site, *, confirmed: bool, signs: bool) -> None:
     if not (signs or status.met):
         return  # approvals are missing, which the next step says
     shown = read_review_input(site, asked, runtime_here().load)
-    warnings = (f"! {finding.text}" for finding in shown.findings)
-    say("\n".join(("before the access ends:", *warnings, *(f"  {line}" for line in shown.work))))
-    if not confirmed and at_terminal() and not click.confirm("end the access now", err=True):
-        raise RefusedError(
-            "the end of the access was not confirmed; nothing was signed and nothing ended",
-            where="offboard",
-            remedy="the request waits; read it again: waybill review offboard",
-            finding="not-confirmed",
-        )
+    refused = RefusedError(
+        "the end of the access was not confirmed; nothing was signed and nothing ended",
+        where="offboard",
+        remedy="the request waits; read it again: waybill review offboard",
+        finding="not-confirmed",
+    )
+    question = LastQuestion("the access ends", "end the access now", refused)
+    weigh(question, [finding.text for finding in shown.findings], shown.work, confirmed=confirmed)
 
 
 def _data(site: Site, report: Path) -> dict[str, object]:

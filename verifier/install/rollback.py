@@ -1,12 +1,13 @@
 """Roll a site back to an earlier generation."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
 from verifier.change.consequences import rollbacks_alone
@@ -15,6 +16,7 @@ from verifier.change.driver_steps import driver_steps
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.transaction import script_of
+from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
@@ -34,13 +36,16 @@ class RollbackRequest:
         number: The generation to go back to; None for the former one.
         signer: Key of a person whose approval is recorded first.
         reason: Text for the journal.
-        dry_run: Check everything and change nothing.
+        dry_run: Check everything, also without approvals; sign and change nothing.
+        weigh: Called with the plan before the signer signs or approvals of before are used. It shows the warnings of
+            the plan, and raises RefusedError when the person does not go on.
     """
 
     number: int | None = None
     signer: Signer | None = None
     reason: str | None = None
     dry_run: bool = False
+    weigh: Callable[[Change], None] | None = None
 
 
 def rollback(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
@@ -98,7 +103,7 @@ def _no_former(site: Site) -> RefusedError:
 
 
 def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
-    """1. plan the change; 2. check approvals; 3. check the blobs; 4. record plan and approvals; 5. drive."""
+    """1. plan the change; 2. weigh it; 3. check approvals; 4. check the blobs; 5. record; 6. drive."""
     if request.signer is not None and not request.dry_run:
         site.make_room()
     target = request.number or site.former()  # 1
@@ -107,21 +112,31 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
     change = rollback_change(site, target)
     steps = driver_steps(site, change.installed, runtime.load)
     warnings = tuple(f"{finding.level}: {finding.text}" for finding in change.findings)
-    for warning in () if request.dry_run else warnings:
-        runtime.notify(warning)
-    if request.signer is not None:  # 2
+    weighed = request.dry_run or request.signer is not None or approval_status(site, change).met  # 2
+    if request.weigh is not None and weighed:
+        request.weigh(change)
+    else:
+        for warning in () if request.dry_run else warnings:
+            runtime.notify(warning)
+    if request.signer is not None and not request.dry_run:  # 3
         give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
-    require_approvals(approvals, change.item)
-    lost = site.store.missing(change.release.members)  # 3
+    refused: WaybillError | None = None
+    try:
+        require_approvals(approvals, change.item)
+    except WaybillError as error:
+        if not request.dry_run:
+            raise
+        refused = error
+    lost = site.store.missing(change.release.members)  # 4
     if (damage := lost_blobs(change.release, lost, change.item)) is not None:
         raise damage
     lines = (f"{name_blobs(change.release, lost)}; {change.release.version} runs without them",) if lost else ()
     if request.dry_run:
-        return InstallResult(site.state.installs.running, lines=(*warnings, *lines))
+        return InstallResult(site.state.installs.running, refused, lines=(*warnings, *lines))
     for line in lines:
         runtime.notify(line)
-    site.make_room()  # 4
+    site.make_room()  # 5
     site.keep_document(encode(change.plan))
     site.record(replace(change.planned, reason=one_line(request.reason) if request.reason else None))
     site.record(Approved(approvals=tuple(one.digest for one in approvals.approvals)))
@@ -132,5 +147,5 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
                 runtime.notify(f"{step.step}: {line}")
             step.driver.stage(step.plan, step.context)
 
-    drive(site, runtime, DriveRequest(stage=stage))  # 5
+    drive(site, runtime, DriveRequest(stage=stage))  # 6
     return result_of(site, write_report, "rollback")

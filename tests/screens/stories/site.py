@@ -58,7 +58,7 @@ def operator_day(stage: Stage) -> None:
     stage.run("approve", "r-1.1.0", "--key", key)
     stage.run("install", "r-1.1.0")
     stage.screen("status", "status")
-    stage.screen("rollback-dry-run", "rollback", "--dry-run", "--key", key)
+    stage.screen("rollback-dry-run", "rollback", "--dry-run")
     stage.screen("rollback", "rollback", "--key", key, "--reason", "orders were lost")
     stage.run("receive", "small-1.2.0.tar")
     stage.run("approve", "r-1.2.0", "--key", key)

@@ -374,7 +374,7 @@ def test_what_people_approved_before_needs_no_other_confirmation(place: Place) -
 
 
 def test_at_a_terminal_the_end_is_asked_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifier.commands.offboard.at_terminal", lambda: True)
+    monkeypatch.setattr("verifier.commands.weighing.at_terminal", lambda: True)
     words = ["--reason", "the contract ended", "--key", key_of(place), "--site", str(place.path)]
     refused = CliRunner().invoke(offboard_command, words, input="n\n")
     assert refused.exit_code == RefusedError.exit_code
