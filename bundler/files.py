@@ -1,6 +1,5 @@
 """Collect folders and single files of the vendor: regular files only."""
 
-import os
 import re
 import stat
 from pathlib import Path
@@ -11,9 +10,9 @@ from msgspec import Meta
 
 from bundler.parts import Parts
 from content.bundle.regular_files import regular_files
+from manifests.authored.named_file import check_named_file
 from manifests.documents.release import FileEntry, FilePath, FileSet
-from manifests.trust.keys import open_regular
-from manifests.words.errors import MalformedError, UsageError, unreadable
+from manifests.words.errors import MalformedError, UsageError
 
 _PATH = re.compile(next(meta.pattern or "" for meta in get_args(FilePath) if isinstance(meta, Meta)))
 
@@ -23,15 +22,13 @@ def check_release_file(path: Path) -> None:
 
     Raises:
         UsageError: It is a folder.
-        HostError: It is missing, a named pipe or a device, or may not be read.
+        MalformedError: It is a named pipe or a device.
+        HostError: It is missing, or may not be read.
     """
     if path.is_dir():
         remedy = f"name the file in it: waybill build {quote(str(path / 'release.yaml'))}"
         raise UsageError("a folder, expected a file", where=str(path), remedy=remedy)
-    try:
-        os.close(open_regular(path, or_pipe=True))
-    except OSError as error:
-        raise unreadable(error, str(path)) from None
+    check_named_file(path)
 
 
 def collect_files(name: str, path: Path, parts: Parts) -> FileSet:

@@ -6,9 +6,11 @@ from shlex import quote
 
 import msgspec
 
+from content.commands.trust_folder import numbered_files
 from content.signing.files import replace_file
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.handwritten import Handwritten, read_handwritten
+from manifests.authored.named_file import read_named_file
 from manifests.authored.trust_yaml import LeaveFile, TrustFile, trust_problems
 from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.keys import PublicKey, read_capped, read_public
@@ -70,19 +72,11 @@ def roots_up_to(newest: Path) -> tuple[bytes, ...]:
         problem = "not in an unbroken row 1.root.json, 2.root.json, …"
         remedy = "put the earlier root documents beside it, under these names"
         raise RefusedError(problem, where=str(newest), remedy=remedy, finding="root-gap")
-    return tuple(read_capped(path, MAX_ROOT) for path in files[: files.index(newest) + 1])
-
-
-def numbered_files(folder: Path, kind: str) -> tuple[Path, ...]:
-    """``1.KIND.json``, ``2.KIND.json``, … in ``folder``, up to the first gap."""
-    files: list[Path] = []
-    while (path := folder / f"{len(files) + 1}.{kind}.json").exists():
-        files.append(path)
-    return tuple(files)
+    return tuple(read_named_file(path, MAX_ROOT) for path in files[: files.index(newest) + 1])
 
 
 def read_roots(folder: Path) -> tuple[bytes, ...]:
-    return tuple(read_capped(path, MAX_ROOT) for path in numbered_files(folder / "trust", "root"))
+    return tuple(read_named_file(path, MAX_ROOT) for path in numbered_files(folder / "trust", "root"))
 
 
 def own_chain(folder: Path) -> Chain:
@@ -258,7 +252,7 @@ def list_files(folder: Path) -> tuple[Path, ...]:
 
 
 def read_lists(folder: Path) -> tuple[bytes, ...]:
-    return tuple(read_capped(path, MAX_REVOCATIONS) for path in list_files(folder))
+    return tuple(read_named_file(path, MAX_REVOCATIONS) for path in list_files(folder))
 
 
 def newest_list(folder: Path, chain: Chain) -> bytes | None:

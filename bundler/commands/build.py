@@ -18,7 +18,9 @@ from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
 from content.commands.open_key import open_key, open_keys
+from content.commands.trust_folder import TRUST_YAML
 from content.trust.head import verify_head
+from manifests.authored.named_file import check_named_file
 from manifests.trust.private_keys import Signer
 from manifests.trust.root import Pin
 from manifests.words.errors import UsageError
@@ -70,7 +72,9 @@ def build_command(
     written. Equal inputs give equal bundles.
     """
     check_release_file(release_yaml)
-    trust_yaml = trust_yaml or release_yaml.parent / "trust.yaml"
+    trust_yaml = trust_yaml or release_yaml.parent / TRUST_YAML
+    if trust_yaml.exists():  # it is read only where it names the keys, and is checked as `lint` does
+        check_named_file(trust_yaml)
     chain = own_chain(trust_yaml.parent)
     first = chain.roots[0]
     pin = Pin(version=first.root.version, digest=first.fingerprint)

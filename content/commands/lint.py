@@ -14,6 +14,7 @@ from console.options import command
 from console.result import Result
 from content.bundle.regular_files import regular_files
 from content.commands.lint_images import LintFinding, image_findings
+from content.commands.trust_folder import trust_beside_problems, trust_folder_problems
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, authorisation_problems
@@ -223,6 +224,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
             yield from document(image.sbom, f"$.images[{i}].sbom", MAX_SBOM, _sbom)
     registries = folder / REGISTRIES_YAML
     yield from lint(registries).problems if registries.exists() else ()
+    yield from trust_beside_problems(folder)
     yield from image_findings(file, release, folder, short_names=_short_names(registries))
     places = {f"$.files[{i}].from": files.from_ for i, files in enumerate(release.files)}
     for i, program in enumerate(release.programs):
@@ -311,6 +313,7 @@ def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
             read_public(folder / key.public)
         except (MalformedError, HostError) as error:
             yield error
+    yield from trust_folder_problems(folder)
 
 
 # In this order: an authorisation has a key `product` too, and release.yaml a key `contract`.

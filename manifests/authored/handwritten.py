@@ -17,7 +17,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 
-from manifests.trust.keys import read_capped
+from manifests.authored.named_file import read_named_file
 from manifests.words.errors import HostError, MalformedError, WaybillError
 
 MAX_BYTES = 256 << 10
@@ -253,7 +253,7 @@ def compiled(type_: type[S], *sources: object, **others: object) -> S:
 
 
 def read_handwritten(path: Path, *, decimals_under: str = "") -> Handwritten:
-    return parse_handwritten(read_capped(path, MAX_BYTES), str(path), decimals_under=decimals_under)
+    return parse_handwritten(read_named_file(path, MAX_BYTES), str(path), decimals_under=decimals_under)
 
 
 def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Handwritten:
