@@ -42,12 +42,12 @@ from content.bundle.oci_writer import describe, encode_manifest
 from content.bundle.unpack import Scratch
 from manifests.words.digest import blob_name, digest_of, is_digest
 from manifests.words.errors import CHANGED_SOURCE, DamagedError, MalformedError, WaybillError, unreadable
+from manifests.words.packers import GZIP
 
 MAX_LINKS = 16
 SAVE_AGAIN = "save the image again"
 MAX_LAYERS = 1024
 _PIECE = 1 << 20
-_GZIP = b"\x1f\x8b"
 _CONFIG_NAME = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 
 
@@ -187,7 +187,7 @@ class DockerArchive:
             digest = _hashed(_pieces(extent))
             media_type = OCI_LAYER
             if digest != diff_id:
-                plain = _hashed(_unpacked(extent)) if _begins(extent, _GZIP) else digest
+                plain = _hashed(_unpacked(extent)) if _begins(extent, GZIP) else digest
                 if plain != diff_id:
                     raise self._damaged(f"{name} has bytes with {plain}, the config says {diff_id}")
                 media_type = OCI_LAYER_GZIP

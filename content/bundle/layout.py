@@ -37,16 +37,13 @@ from manifests.words.errors import (
     WaybillError,
     unreadable,
 )
+from manifests.words.packers import packer_of
 
 BLOB_MISSING = "blob-missing"
 MAX_ENTRIES = 200_000
 MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
 COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
-_PACKED = (
-    *((b"\x1f\x8b", "gunzip"), (b"\x28\xb5\x2f\xfd", "unzstd"), (b"\xfd7zXZ\0", "unxz")),
-    (b"BZh", "bunzip2"),
-)
 # Image manifest version 2, schema 1: images of Docker before 1.10.
 _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _NAME_ARCHIVE = "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
@@ -329,11 +326,10 @@ def _walk(file: BinaryIO, path: Path, plain: Path, remedy: str) -> TarListing:
         file.seek(offset)
         block = file.read(BLOCK)
         # Some writers leave out the zeros at the end; a blob that is missing is reported by name later.
-        if not block.strip(b"\0") and (len(block) == BLOCK or entries):
+        if not block.strip(b"\0") and offset and (len(block) == BLOCK or entries):
             return TarListing(files=entries, links=links)
-        if len(block) < BLOCK and (offset or not length):
-            problem = "ends inside of a tar header" if length else "the file is empty, expected a tar"
-            raise DamagedError(problem, where=where if length else str(path), finding="archive-truncated")
+        if problem := _unfinished(block, offset):
+            raise DamagedError(problem, where=where if offset else str(path), finding="archive-truncated")
         if len(block) < BLOCK or not _checksum_holds(block):
             raise MalformedError("not a tar header", where=where, remedy=_unpack(block, remedy), finding="tar-header")
         kind = block[156:157]
@@ -369,6 +365,20 @@ def _walk(file: BinaryIO, path: Path, plain: Path, remedy: str) -> TarListing:
             raise MalformedError(f"{name} is neither a file nor a folder (type {kind!r})", where=where)
         offset = body + (padded(size) if kind != b"5" else 0)
     raise MalformedError(f"more than {MAX_ENTRIES} entries", where=str(path))
+
+
+def _unfinished(block: bytes, offset: int) -> str | None:
+    """Return what shows that a tar was cut off before its next header, or None; ``block`` is what is there."""
+    if offset:
+        return "ends inside of a tar header" if len(block) < BLOCK else None
+    if not block:
+        return "the file is empty, expected a tar"
+    if not block.strip(b"\0"):
+        return "the file begins with zeros, expected a tar: its copy was not finished, or nothing was packed into it"
+    # A short text has no zeros, and no packed file is so short.
+    if len(block) < BLOCK and b"\0" in block and packer_of(block) is None:
+        return f"the file ends after {len(block)} bytes, inside the first header of a tar: its copy was not finished"
+    return None
 
 
 def _checksum_holds(block: bytes) -> bool:
@@ -416,9 +426,9 @@ def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
 
 def _unpack(block: bytes, otherwise: str) -> str:
     """The command that unpacks a file which begins with ``block``."""
-    for start, command in _PACKED:
-        if block.startswith(start):
-            return f"it is compressed; decompress the file first: {command} FILE"
+    if packer := packer_of(block):
+        command = f": {packer.command} FILE" if packer.command else f" ({packer.name})"
+        return f"it is compressed; decompress the file first{command}"
     return otherwise
 
 

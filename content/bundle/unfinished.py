@@ -16,15 +16,16 @@ _FEW = 8
 _HEAD_NAMES = ("release.json", "signatures/", "trust/", "reserve")
 
 
-def unfinished_copy(name: str, start: bytes, size: int, ours: re.Pattern[str]) -> str | None:
+def unfinished_copy(name: str, start: bytes, size: int, ours: re.Pattern[str] | None) -> str | None:
     """Return why a file of ``size`` bytes that begins with ``start`` is an unfinished copy, or None.
 
     A file that ends in the first block of a bundle shows by itself that it is ours. Of an empty file and of one that
-    begins with zeros only the name is left to show that: ``ours`` is found in it.
+    begins with zeros only the name is left to show that: ``ours`` is found in it. ``ours`` is None for a file that a
+    person named: whatever it is called, it was meant.
     """
     if _LEAST <= size < BLOCK and _BUNDLE.startswith(start):
         return f"an unfinished copy of a bundle: it ends after {size} bytes"
-    if start.strip(b"\0") or not ours.search(name):
+    if start.strip(b"\0") or (ours is not None and not ours.search(name)):
         return None
     if not size:
         return "an unfinished copy: it is empty"

@@ -9,9 +9,9 @@ from pathlib import Path
 from content.bundle.archive import BLOCK
 from manifests.trust.keys import open_regular
 from manifests.words.errors import DamagedError, HostError, MalformedError, unreadable
+from manifests.words.packers import GZIP
 from manifests.words.units import show_size
 
-GZIP = b"\x1f\x8b"
 # A tar of programs shrinks to a third or so; a hundredth is a file that was made to fill the disk.
 MAX_RATIO = 100
 SPARE = 16 << 20

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 
 from fleet.intake.scan import MAX_MAIL, PICTURES
 from fleet.intake.zips import Unpacking, is_zip, members_of, nested
-from manifests.transport.packers import packer_of
 from manifests.words.errors import MalformedError
+from manifests.words.packers import packer_of
 
 MAX_PARTS = 256
 _SEARCHED = 16 << 10
@@ -59,7 +59,8 @@ class MailPart:
 def is_carrier(start: bytes) -> bool:
     """Whether a file that begins so is unpacked: a mail, a zip, or text that is not plain ASCII lines of its own."""
     # A packed file and a picture may have any bytes, those of a page or a mail too.
-    if start.startswith(PICTURES) or packer_of(start) not in (None, "zip"):
+    packer = packer_of(start)
+    if start.startswith(PICTURES) or (packer is not None and packer.name != "zip"):
         return False
     return (
         is_zip(start)
@@ -88,7 +89,7 @@ def parts_of(raw: bytes, name: str) -> Iterator[MailPart]:
     """
     for part in _opened_parts(raw, name):
         packer = packer_of(part.raw)
-        yield part if packer is None else MailPart(part.name, b"", None, nested(packer, part.name))
+        yield part if packer is None else MailPart(part.name, b"", None, nested(packer.name, part.name))
 
 
 def _opened_parts(raw: bytes, name: str) -> Iterator[MailPart]:

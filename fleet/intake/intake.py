@@ -58,9 +58,9 @@ from fleet.intake.zips import NESTED, UNREADABLE
 from fleet.ledger.opening import database_error, ledger_place
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
-from manifests.transport.packers import packer_of
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, WaybillError
+from manifests.words.packers import packer_of
 
 
 def import_paths(
@@ -79,13 +79,11 @@ def import_paths(
     small: list[str] = []
     mails: list[str] = []
     pool = SymbolPool()
-    bundles = False
     empty = {str(path.resolve()) for path in paths if path.is_dir()}
     try:
         for entry in walk(paths):
             empty -= {folder for folder in empty if Path(entry.path).is_relative_to(folder)}
             if entry.kind == "bundle":
-                bundles = True
                 release = record_release(engine, entry.path, now, trust)
                 if isinstance(release, RefusedFile):
                     refused.add(release)
@@ -105,8 +103,6 @@ def import_paths(
         run = _Run(engine, now, result, refused, ReleaseLibrary(trust))
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
-        for blank in result.blank:
-            result.add(blank if bundles else FileResult(blank.name, "skipped", "not ours"))
         refused.write(engine, now, result)
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
@@ -307,12 +303,9 @@ def _add_unreadable(errors: Iterable[WaybillError], path: str, result: ImportRes
 
 def _add_unfinished(path: str, start: bytes, size: int, result: ImportResult) -> bool:
     """Add the result of an unfinished copy; return whether the file is one."""
-    why = unfinished_copy(Path(path).name, start, size, NAMES)
+    why = unfinished_copy(Path(path).name, start, size, None if path in result.named else NAMES)
     if why:
-        blank = path.endswith(".tar") and not start.strip(b"\0")
-        (result.blank.append if blank else result.add)(
-            FileResult(path, "unreadable", why, "copy-unfinished", COPY_AGAIN)
-        )
+        result.add(FileResult(path, "unreadable", why, "copy-unfinished", COPY_AGAIN))
     return why is not None
 
 
@@ -350,7 +343,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
         elif claim == "other":
             result.add(FileResult(path, "skipped", "a document that support does not import"))
         elif packer := packer_of(raw):
-            result.add(packed_result(path, packer))
+            result.add(packed_result(path, packer.name))
         else:
             result.add(FileResult(path, "skipped", "not ours"))
 
@@ -373,7 +366,7 @@ def _read_large(
             result.add(_compound_result(entry.path))
             return
         if packer := packer_of(raw):
-            result.add(packed_result(entry.path, packer))
+            result.add(packed_result(entry.path, packer.name))
             return
         if _add_unfinished(entry.path, raw, size, result):
             return

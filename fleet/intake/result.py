@@ -98,7 +98,6 @@ class ImportResult:
     Attributes:
         named: Files that a person named; one that gives nothing needs attention.
         quarantined: Digests of the refused files; ``quarantined_before`` are those that were in quarantine already.
-        blank: Empty and zero-filled ``.tar`` files; unfinished copies if the medium has a bundle too, else foreign.
         stopped: What this machine failed at; what ``counts`` says is in the ledger.
     """
 
@@ -108,7 +107,6 @@ class ImportResult:
     named: frozenset[str] = frozenset()
     quarantined: set[str] = field(default_factory=set)
     quarantined_before: set[str] = field(default_factory=set)
-    blank: list[FileResult] = field(default_factory=list)
     stopped: WaybillError | None = None
 
     def add_quarantined(self, digest: str, *, known: bool) -> None:

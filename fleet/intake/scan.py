@@ -31,7 +31,7 @@ Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "compound
 
 BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 # Names of files that are imported, as the commands that write them give them.
-NAMES = re.compile(r"(\.tar|\.report\.json|enrolment(-[0-9]+)?\.json)\Z")
+NAMES = re.compile(r"(\.tar|\.tar\.part|\.report\.json|enrolment(-[0-9]+)?\.json)\Z")
 _DIGITS = re.compile(r"[0-9]+")
 # A mail with photographs; longer ones are not unpacked.
 MAX_MAIL = 32 << 20

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.words.errors import MalformedError
+from manifests.words.packers import packer_of
 
 BOM = b"\xef\xbb\xbf"
 _SYFT_TO_CYCLONEDX = "syft convert {file} -o cyclonedx-json={out}"
@@ -16,7 +17,6 @@ _WIDE = (
     *((b"\x00\x00\x00{", "UTF-32BE"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")),
     *((b"{\x00", "UTF-16LE"), (b"\x00{", "UTF-16BE"), (b"<\x00", "UTF-16LE"), (b"\x00<", "UTF-16BE")),
 )
-_PACKED = ((b"\x1f\x8b", "gzip", "gunzip"), (b"\x28\xb5\x2f\xfd", "zstd", "unzstd"), (b"\xfd7zXZ", "xz", "unxz"))
 # Text is searched in its beginning only: a comment of any length may come before the first tag.
 _SEARCHED = 64 << 10
 
@@ -48,9 +48,9 @@ def json_text(data: bytes, source: SbomSource) -> bytes:
         if data.startswith(start):
             problem = f"text in {encoding}, expected UTF-8"
             raise source.other(problem, f"iconv -f {encoding} -t UTF-8 {{file}} > {{out}}")
-    for start, packer, command in _PACKED:
-        if data.startswith(start):
-            raise source.other(f"packed with {packer}, expected JSON", f"{command} -c < {{file}} > {{out}}")
+    if packer := packer_of(data):
+        command = f"{packer.command} -c < {{file}} > {{out}}" if packer.command else "unpack {file}"
+        raise source.other(f"packed with {packer.name}, expected JSON", command)
     text = data.removeprefix(BOM)
     _refuse_other_syntax(text[:_SEARCHED].lstrip(), source)
     try:

@@ -200,6 +200,24 @@ def test_a_packed_archive_that_is_cut(shop: Workshop) -> None:
     assert "cannot be unpacked" in same_problem(shop).problem
 
 
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_an_archive_whose_copy_was_not_finished(shop: Workshop, kind: str) -> None:
+    saved = Saved(shop.path / "app.tar", {"1/layer.tar": BASE})
+    saved.image("1/layer.tar", tags=["app:1.0"])
+    begin = saved.save().read_bytes()[:300]
+    shop.image(**PLAIN, **{"from": f"{kind}:app.tar"})
+    for data, problem in (
+        (begin, "the file ends after 300 bytes, inside the first header of a tar: its copy was not finished"),
+        (bytes(300), "the file begins with zeros, expected a tar: its copy was not finished"),
+        (bytes(10_240), "the file begins with zeros, expected a tar: its copy was not finished"),
+        (b"", "the file is empty, expected a tar"),
+    ):
+        (shop.path / "app.tar").write_bytes(data)
+        error = same_problem(shop)
+        assert (error.problem.startswith(problem), error.finding) == (True, "archive-truncated")
+        assert error.remedy == "copy it again, from another medium if there is one"
+
+
 @pytest.fixture(params=["pipe", "socket", "device", "folder"])
 def unusable(request: pytest.FixtureRequest, shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of something that is no regular file."""

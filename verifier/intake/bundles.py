@@ -41,12 +41,12 @@ def find_bundle(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    packed = []
+    others = []
     for file in scan_folder(path):
         if file.kind == "bundle":
             return file.path
-        packed += [file.path] if file.kind == "packed" else []
-    raise nothing_found(path, "bundle", packed)
+        others.append(file)
+    raise nothing_found(path, "bundle", others)
 
 
 def receive_bundle(

@@ -198,10 +198,10 @@ def receive_media(
     scanned = [file for path in paths for file in _scan_path(path)]
     # A named file is read, and its reader says that it is packed.
     files = [file for file in scanned if file.kind != "packed" or file.named]
-    broken = [file_error(file) for file in files if file.kind in BROKEN and not file.named]
-    trust = [file for file in files if file.kind in ("root", "revocations")]
     # A named file of no known kind is read as a bundle, whose reader reports what is wrong with it.
-    unknown = [file for file in files if file.named and file.kind in (*BROKEN, "packed", "other")]
+    unknown = [file for file in files if file.named and file.kind in ("damaged", "unreadable", "packed", "other")]
+    broken = [file_error(file) for file in files if file.kind in BROKEN and file not in unknown]
+    trust = [file for file in files if file.kind in ("root", "revocations")]
     bundles = [file.path for file in files if file.kind == "bundle" or file in unknown]
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):
@@ -223,11 +223,10 @@ def receive_media(
 
 def _scan_path(path: Path) -> list[MediaFile]:
     if not path.is_dir():
-        return [MediaFile(path, scan(path), named=True)]
+        return [MediaFile(path, scan(path, named=True), named=True)]
     files = list(scan_folder(path))
-    packed = [file.path for file in files if file.kind == "packed"]
-    if len(packed) == len(files):
-        raise nothing_found(path, "bundle, consignment, root document, revocation list or answer", packed)
+    if all(file.kind == "packed" for file in files):
+        raise nothing_found(path, "bundle, consignment, root document, revocation list or answer", files)
     return files
 
 

@@ -16,10 +16,10 @@ from content.bundle.head import OCI_LAYOUT
 from content.bundle.unfinished import SEARCHED, is_damaged_bundle, unfinished_copy
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
-from manifests.transport.packers import packer_of
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
 from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
+from manifests.words.packers import packer_of
 
 FileKind = Literal[
     "bundle", "root", "revocations", "consignment", "answer", "damaged", "unfinished", "unreadable", "packed", "other"
@@ -32,7 +32,7 @@ MAX_DEPTH = 4
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 # Names of files that are received, as the commands that write them give them.
 _NAMES = re.compile(
-    r"(\.tar|\.root\.json|\.revocations\.json|consignment\.json|-(approve|reject)-[0-9a-f]{12}\.json)\Z"
+    r"(\.tar|\.tar\.part|\.root\.json|\.revocations\.json|consignment\.json|-(approve|reject)-[0-9a-f]{12}\.json)\Z"
 )
 # Canonical JSON sorts its keys: an envelope begins with its payload and ends with its type and signatures, and an
 # answer begins with the envelope of the approval and ends with its own type. Kind, beginning, type, most bytes:
@@ -53,13 +53,13 @@ class MediaFile:
     named: bool = False
 
 
-def scan(path: Path) -> FileKind:
-    """Return what the file claims to be.
+def scan(path: Path, *, named: bool = False) -> FileKind:
+    """Return what the file claims to be; ``named`` when a person named the file itself.
 
     ``other`` is a link, a folder, a pipe, a foreign file, and a file that this account may not open; ``damaged`` claims
-    to be of a kind that is received and does not begin or end as that kind does; ``unfinished`` has the name of such
-    a file and is empty or begins with zeros; ``unreadable`` has a block that the
-    medium does not return; ``packed`` is an archive or compressed, and may hold anything.
+    to be of a kind that is received and does not begin or end as that kind does; ``unfinished`` ends in the first block
+    of a bundle, or is empty or begins with zeros and was named or has the name of such a file; ``unreadable`` has a
+    block that the medium does not return; ``packed`` is an archive or compressed, and may hold anything.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -71,8 +71,8 @@ def scan(path: Path) -> FileKind:
             if packer_of(data) is not None:
                 return "packed"
             data += file.read(SEARCHED - len(data))
-            if unfinished_copy(path.name, data, path.stat().st_size, _NAMES):
-                return "damaged" if data.strip(b"\0") else "unfinished"
+            if unfinished_copy(path.name, data, path.stat().st_size, None if named else _NAMES):
+                return "unfinished"
             if is_damaged_bundle(data):
                 return "damaged"
             if _may_be_document(data):
@@ -124,15 +124,22 @@ def file_error(file: MediaFile) -> WaybillError:
     try:
         with file.path.open("rb") as content:
             start = content.read(SEARCHED)
-        problem = unfinished_copy(file.path.name, start, file.path.stat().st_size, _NAMES) or problem
+        names = None if file.named else _NAMES
+        problem = unfinished_copy(file.path.name, start, file.path.stat().st_size, names) or problem
     except OSError as error:
         return unreadable_medium(error, str(file.path))
     return MalformedError(problem, where=str(file.path), remedy="copy it again from its source", finding="file-damaged")
 
 
-def nothing_found(folder: Path, kinds: str, packed: Sequence[Path] = ()) -> MalformedError:
-    """Return the error of a folder without a file of ``kinds``; ``packed`` files in it were not opened."""
+def nothing_found(folder: Path, kinds: str, others: Sequence[MediaFile] = ()) -> MalformedError:
+    """Return the error of a folder without a file of ``kinds``; ``others`` are its other files."""
     remedy = "name the file itself, or another folder"
+    packed = [file.path for file in others if file.kind == "packed"]
+    broken = [file_error(file) for file in others if file.kind in BROKEN]
+    if broken:
+        more = f" (and {len(broken) - 1} more damaged files)" if len(broken) > 1 else ""
+        problem = f"the folder holds no {kinds} that can be read; {broken[0].where}: {broken[0].problem}{more}"
+        return MalformedError(problem, where=str(folder), remedy=broken[0].remedy, finding="nothing-found")
     if packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
         remedy = f"unpack {packed[0]}{more} first, and name the folder with the content"
@@ -142,12 +149,9 @@ def nothing_found(folder: Path, kinds: str, packed: Sequence[Path] = ()) -> Malf
 def scan_folder(folder: Path) -> Iterator[MediaFile]:
     """Return each file of a known kind in ``folder`` and at most four levels below, by name. Follows no link.
 
-    An empty or zero-filled ``.tar`` may be of anybody: it counts beside a bundle only.
-
     Raises:
         RefusedError: There are more than 10,000 files.
     """
-    bundles, blank = False, []
     count = 0
     for root, folders, names in os.walk(folder, followlinks=False):
         folders.sort()
@@ -159,9 +163,5 @@ def scan_folder(folder: Path) -> Iterator[MediaFile]:
                 problem = f"the folder holds more than {MAX_FILES} files"
                 raise RefusedError(problem, where=str(folder), remedy="name the bundle itself")
             file = MediaFile(Path(root) / name, scan(Path(root) / name))
-            bundles |= file.kind == "bundle"
-            if file.kind == "unfinished" and file.path.suffix == ".tar":
-                blank.append(file)
-            elif file.kind != "other":
+            if file.kind != "other":
                 yield file
-    yield from blank if bundles else ()

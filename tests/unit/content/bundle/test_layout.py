@@ -86,8 +86,11 @@ def broken(change: Callable[[bytearray], None]) -> bytes:
     ("data", "error", "message"),
     [
         (b"", DamagedError, "the file is empty, expected a tar"),
-        (b"\x1f\x8b" + bytes(600), MalformedError, "not a tar header"),
-        (bytes(1024), MalformedError, "holds no oci-layout"),
+        (b"\x1f\x8b\x08" + bytes(600), MalformedError, "not a tar header"),
+        (bytes(1024), DamagedError, "the file begins with zeros, expected a tar"),
+        (bytes(300), DamagedError, "the file begins with zeros, expected a tar"),
+        (tar_of([LAYOUT, INDEX])[:300], DamagedError, "ends after 300 bytes, inside the first header of a tar"),
+        (b"an image, said the operator\n", MalformedError, "not a tar header"),
         (tar_of([LAYOUT]), MalformedError, "holds no index.json"),
         (tar_of([INDEX]), MalformedError, "holds no oci-layout"),
         (tar_of([LAYOUT, INDEX, INDEX]), MalformedError, "index.json is there twice"),

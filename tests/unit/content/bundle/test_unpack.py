@@ -71,7 +71,7 @@ def test_without_room_it_is_refused_with_the_command(saved: Saved) -> None:
     assert "gunzip" in caught.value.remedy
 
 
-@pytest.mark.parametrize("start", [b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh9"])
+@pytest.mark.parametrize("start", [b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh91AY&SY"])
 def test_other_compressions_are_called_by_their_command(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(start + bytes(1000))

@@ -582,12 +582,23 @@ def test_a_bundle_without_its_first_block_is_called_one(engine: Engine, medium: 
     assert "fresh copy of the bundle" in (file.hint or "")
 
 
-def test_an_empty_tar_is_of_anybody_where_no_bundle_is(engine: Engine, medium: Path) -> None:
-    put(medium, "backup.tar", bytes(10_240))
-    put(medium, "large.tar", bytes(1 << 20))
-    assert import_paths(engine, (medium,), NOW).counts == {"skipped": 2}
-    put(medium, "short.tar", ONE.bundle()[:300])
-    assert import_paths(engine, (medium,), NOW).counts == {"skipped": 2, "unreadable": 1}
+@pytest.mark.parametrize("data", [b"", bytes(10_240), bytes(1 << 20)])
+@pytest.mark.parametrize("name", ["small.tar", "small.tar.part"])
+def test_an_unfinished_copy_is_named_where_no_bundle_is(engine: Engine, medium: Path, data: bytes, name: str) -> None:
+    put(medium, name, data)
+    done = import_paths(engine, (medium,), NOW)
+    assert done.counts == {"unreadable": 1}
+    attention = import_attention(done)
+    assert attention is not None
+    assert (attention.exit_code, done.files[0].hint) == (14, "copy it again from its source")
+
+
+@pytest.mark.parametrize("data", [b"", bytes(10_240), bytes(1 << 20), ONE.bundle()[:300]])
+def test_a_named_file_of_any_name_is_called_an_unfinished_copy(engine: Engine, medium: Path, data: bytes) -> None:
+    put(medium, "download", data)
+    done = import_paths(engine, (medium / "download",), NOW)
+    assert done.counts == {"unreadable": 1}
+    assert done.files[0].finding == "copy-unfinished"
 
 
 def test_a_file_that_may_not_be_read_is_named(engine: Engine, site: Reporter, medium: Path) -> None:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from content.bundle.archive import BLOCK
 from manifests.trust.keys import read_capped
-from manifests.words.errors import HostError
+from manifests.words.errors import HostError, MalformedError
 from tests.consignments import consignment_for, signed
 from tests.place import Place, make_place
 from tests.unit.verifier.intake.test_consignment import put, receive
@@ -18,7 +18,7 @@ from tests.vendor import STRANGER, Vendor
 from verifier.commands.receive import receive_command
 from verifier.commands.show import show_command
 from verifier.commands.verify import verify_command
-from verifier.intake.bundles import receive_bundle
+from verifier.intake.bundles import find_bundle, receive_bundle
 from verifier.intake.scan import scan
 
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -117,12 +117,38 @@ def test_an_empty_file_of_another_name_is_passed_over(place: Place, tmp_path: Pa
     assert receive(place, medium)["not_taken_in"] == []
 
 
-def test_an_empty_tar_is_of_anybody_where_no_bundle_is(place: Place, tmp_path: Path) -> None:
-    """Ten kilobytes of zeros are what `tar` writes for no file at all."""
-    put(tmp_path / "medium" / "backup.tar", bytes(10_240))
-    put(tmp_path / "medium" / "2.root.json", b"")
-    shown = receive(place, tmp_path / "medium", code=3)
-    assert [Path(one["where"]).name for one in shown["not_taken_in"]] == ["2.root.json"]
+@pytest.mark.parametrize("data", [b"", bytes(10_240), bytes(272_896)])
+@pytest.mark.parametrize("name", ["small-1.1.0.tar", "small-1.1.0.tar.part"])
+def test_an_unfinished_copy_is_named_where_no_bundle_is(place: Place, tmp_path: Path, data: bytes, name: str) -> None:
+    bad = put(tmp_path / "medium" / name, data)
+    error = receive(place, tmp_path / "medium", code=3)["error"]
+    assert (error["where"], error["finding"]) == (str(bad), "file-damaged")
+    assert error["problem"].startswith("an unfinished copy: it ")
+    put(tmp_path / "medium" / "consignment.json", signed(consignment_for(place.open().state)))
+    shown = receive(place, tmp_path / "medium", code=14)
+    assert [one["where"] for one in shown["not_taken_in"]] == [str(bad)]
+
+
+@pytest.mark.parametrize("data", [b"", bytes(300), bytes(10_240), GOOD[:300], GOOD[:300] + bytes(3000)])
+def test_a_named_file_of_any_name_is_called_an_unfinished_copy(place: Place, tmp_path: Path, data: bytes) -> None:
+    bad = put(tmp_path / "download", data)
+    error = receive(place, bad, code=3)["error"]
+    assert "copy it again from its source" in error["hint"]
+    for command in (verify_command, show_command):
+        result = CliRunner().invoke(command, [str(bad), "--site", str(place.path)])
+        assert result.exit_code == 3
+        assert "as an unfinished copy does: copy it again" in result.stderr
+    put(tmp_path / "good", GOOD)
+    shown = receive(place, bad, tmp_path / "good", code=14)
+    assert [one["where"] for one in shown["not_taken_in"]] == [str(bad)]
+
+
+def test_a_folder_with_an_unfinished_copy_only_names_it(tmp_path: Path) -> None:
+    bad = put(tmp_path / "medium" / "small-1.1.0.tar", bytes(10_240))
+    with pytest.raises(MalformedError, match=r"holds no bundle that can be read; .*an unfinished copy") as caught:
+        find_bundle(tmp_path / "medium")
+    assert str(bad) in caught.value.problem
+    assert caught.value.remedy == "copy it again from its source"
 
 
 def test_files_that_a_person_named_are_all_taken_or_named(place: Place, tmp_path: Path) -> None:
