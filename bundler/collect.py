@@ -47,7 +47,7 @@ from manifests.trust.image_keys import parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, Digest, digest_of
-from manifests.words.errors import MalformedError
+from manifests.words.errors import MalformedError, WaybillError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
@@ -76,7 +76,7 @@ def read_release_input(path: Path) -> ReleaseInput:
     return ReleaseInput(file, path.parent, release, contract, rollback)
 
 
-def _raise_first(problems: Iterable[MalformedError]) -> None:
+def _raise_first(problems: Iterable[WaybillError]) -> None:
     for problem in problems:
         raise problem
 

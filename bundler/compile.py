@@ -12,6 +12,7 @@ from content.bundle.oci import REF_NAME, Descriptor
 from content.bundle.oci_writer import encode_index
 from manifests.authored.handwritten import compiled
 from manifests.authored.release_yaml import HandlerFile, ReleaseFile
+from manifests.authored.values_yaml import compile_value
 from manifests.documents.release import (
     BULK_STEP,
     MAX_HEAD,
@@ -97,7 +98,7 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
         plan,
         format=1,
         images=tuple(image.image for image in collected.images),
-        handlers=tuple(compiled(Handler, handler, limits=_limits(handler)) for handler in source.handlers),
+        handlers=tuple(_handler(handler) for handler in source.handlers),
         install=tuple(
             compiled(InstallStep, step, downtime_seconds=_seconds(step.downtime, 0)) for step in source.install
         ),
@@ -115,6 +116,11 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
     bulk_at = choose_bulk_at(size, plan.roots, plan.revocations, RESERVE)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)
+
+
+def _handler(handler: HandlerFile) -> Handler:
+    parameters = {name: compile_value(values, name) for name, values in handler.parameters.items()}
+    return compiled(Handler, handler, limits=_limits(handler), parameters=parameters)
 
 
 def _limits(handler: HandlerFile) -> Limits:

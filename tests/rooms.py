@@ -26,6 +26,10 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
     "content": {
         "bundle": ("Is this a bundle, and is every byte of it in place?", "the file that it is given"),
         "sigstore": ("Who signed an image, by key or by identity?", "nothing"),
+        "telemetry": (
+            "What do metrics, logs and traces of others say, counted as a contract allows?",
+            "nothing: bytes in, rows out",
+        ),
         "trust": ("Do the signatures in a head satisfy the pinned root?", "nothing"),
         "differences": ("What is in a release, and what differs from another?", "the bundle that it is given"),
         "signing": ("How is a signature made: file, token, program, detached?", "keys, and the program that is named"),
@@ -47,6 +51,10 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
             "What would this install or rollback do, and what comes next?",
             "read the site; write nothing",
         ),
+        "collecting": (
+            "What do the collectors of the contract count at this site?",
+            "files, journals and addresses of site.yaml; write telemetry/",
+        ),
         "approval": (
             "Who must agree, who has, and what do they need to see?",
             "read the site; record verdicts",
@@ -56,6 +64,10 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
         "reporting": (
             "What goes out, and what does the operator see?",
             "sign with the site key, write outbox/",
+        ),
+        "handlers": (
+            "What does each named command do?",
+            "what site, runtime and install offer; no shell",
         ),
         "documents": ("What does any signed document say?", "read"),
         "commands": ("Options in, one call, one result out.", "click"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from manifests.documents.contract import Values
+from manifests.words.units import show_duration
 
 DifferenceKind = Literal["added", "removed", "changed"]
 PARTS = (
@@ -83,4 +84,6 @@ def show_values(value: Values) -> str:
     unit = f" {value.unit}" if value.unit else ""
     if value.enum:
         return f"({'|'.join(value.enum)}){unit}"
-    return f"({value.integer[0]}..{value.integer[1]}){unit}" if value.integer else ""
+    if value.duration:
+        return f"({show_duration(value.duration[0])}..{show_duration(value.duration[1])})"
+    return f"({value.integer[0]}..{value.integer[1]}){unit}" if value.integer else value.type or ""

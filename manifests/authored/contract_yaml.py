@@ -1,40 +1,48 @@
 """Compile ``contract.yaml`` to a telemetry contract."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
 from manifests.authored.handwritten import Faults, Handwritten, compiled
+from manifests.authored.values_yaml import ValuesFile, compile_values
 from manifests.documents.contract import (
     CORE_FIELDS,
+    INTERVAL_KINDS,
     OPTIONAL_CORE_FIELDS,
-    SOURCE_OF_KIND,
     Contract,
     Keep,
     Signal,
     SignalKind,
     SignalSource,
     Values,
-    check_values,
+    has_source,
     parse_contract,
-    source_fields,
+    sources_text,
 )
 from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.errors import WaybillError
 from manifests.words.units import parse_duration, parse_size
 
+_NUMBERS = ("count", "sum", "min", "max", "mean", "last", "increase", "p50", "p90", "p95", "p99")
+# The fields that a collector of each kind can fill; those of a command result are the handler's own.
+FIELDS_OF_KIND = {
+    "health": ("state", "failures"),
+    "metrics": _NUMBERS,
+    "traces": ("count", "errors", "min", "max", "mean", "p50", "p90", "p95", "p99"),
+}
+
 
 class SignalFile(Document, frozen=True, kw_only=True):
     name: Word
     kind: SignalKind
     source: SignalSource | None = field(default=None, name="from")
-    labels: dict[Word, Values] = {}
+    labels: dict[Word, ValuesFile] = {}
     per: str | None = None
     rows: Annotated[int, Meta(ge=1, le=100000)] | None = None
-    fields: tuple[Word, ...] | dict[Word, Values]
+    fields: tuple[Word, ...] | dict[Word, ValuesFile]
     optional: tuple[Word, ...] = ()
     keep: dict[Literal["site", "vendor"], str] = {}
     why: Text
@@ -108,6 +116,7 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep, faults
     before = len(faults.problems)
     core: tuple[str, ...] = ()
     fields: dict[str, Values] = {}
+    labels = compile_values(file, f"{path}.labels", signal.labels, faults)
     if signal.kind == "deployment-state":
         core = signal.fields if isinstance(signal.fields, tuple) else ()
         optional = set(signal.optional) <= set(OPTIONAL_CORE_FIELDS)
@@ -118,18 +127,60 @@ def _signal(file: Handwritten, path: str, signal: SignalFile, keep: Keep, faults
     else:
         if isinstance(signal.fields, tuple) or not signal.fields or signal.optional:
             faults.collect([file.wrong("`fields` must name values and their bounds", f"{path}.fields")])
-        fields = {} if isinstance(signal.fields, tuple) else signal.fields
-        wanted = SOURCE_OF_KIND[signal.kind]
-        if source_fields(signal.source) != set(wanted):
-            problem = f"a signal of kind {signal.kind} comes from {' and '.join(wanted)}"
-            faults.collect([file.wrong(problem, f"{path}.from")])
-    for group, values in (("fields", fields), ("labels", signal.labels)):
-        for name, value in values.items():
-            faults.attempt(partial(check_values, value, file.at(f"{path}.{group}.{name}"), name))
+        else:
+            fields = compile_values(file, f"{path}.fields", signal.fields, faults)
+        faults.collect(_source_problems(file, path, signal))
+        faults.collect(_field_problems(file, path, signal, fields))
     per, per_seconds = signal.per, None
     if per is not None:
         per_seconds = faults.attempt(lambda: parse_duration(per, file.at(f"{path}.per")))
     kept = faults.attempt(lambda: _keep(signal.keep, keep, file, f"{path}.keep"))
     if len(faults.problems) > before:
         return None
-    return compiled(Signal, signal, core=core, fields=fields, per_seconds=per_seconds, keep=kept)
+    return compiled(Signal, signal, core=core, fields=fields, labels=labels, per_seconds=per_seconds, keep=kept)
+
+
+def _source_problems(file: Handwritten, path: str, signal: SignalFile) -> Iterator[WaybillError]:
+    if not has_source(signal.kind, signal.source):
+        problem = f"a signal of kind {signal.kind} comes from {sources_text(signal.kind)}"
+        yield file.wrong(problem, f"{path}.from")
+    if (signal.kind in INTERVAL_KINDS) != (signal.per is not None and signal.rows is not None):
+        problem = f"`per` and `rows` are for {', '.join(INTERVAL_KINDS)}, both"
+        yield file.wrong(problem, path, "per: 1d is the length of an interval, rows: 90 the most that a report has")
+
+
+def _field_problems(
+    file: Handwritten, path: str, signal: SignalFile, fields: Mapping[str, Values]
+) -> Iterator[WaybillError]:
+    """Yield what no collector of that kind could ever fill."""
+    if signal.kind == "logs":
+        yield from _log_problems(file, path, signal, fields)
+        return
+    known = FIELDS_OF_KIND.get(signal.kind)
+    for name, values in fields.items():
+        if known is not None and name not in known:
+            problem = f"a signal of kind {signal.kind} has no field {name!r}"
+            yield file.wrong(problem, f"{path}.fields.{name}", f"write some of {', '.join(known)}")
+        elif known is not None and signal.kind in INTERVAL_KINDS and values.integer is None:
+            yield file.wrong(f"{name!r} is a number; give it `integer` bounds", f"{path}.fields.{name}")
+    if signal.kind != "metrics" and signal.labels:
+        yield file.wrong(f"a signal of kind {signal.kind} has no labels", f"{path}.labels")
+    for name, label in signal.labels.items():
+        if label.enum is None:
+            yield file.wrong(f"label {name!r} needs an enum", f"{path}.labels.{name}", "list the values that may leave")
+
+
+def _log_problems(
+    file: Handwritten, path: str, signal: SignalFile, fields: Mapping[str, Values]
+) -> Iterator[WaybillError]:
+    """Yield the faults of fields that are not exactly ``count`` and an enumeration of the names of the patterns."""
+    patterns = set(signal.source.patterns or ()) if signal.source else set()
+    names = [name for name, values in fields.items() if values.enum is not None]
+    count = fields.get("count")
+    if len(names) != 1 or count is None or count.integer is None or len(fields) != 2 or signal.labels:
+        remedy = "fields: {code: {enum: [E1, E2]}, count: {integer: [0, 1000000]}}"
+        problem = "a signal of kind logs has `count` and one enum, which lists names of `patterns`"
+        yield file.wrong(problem, f"{path}.fields", remedy)
+    elif set(fields[names[0]].enum or ()) != patterns:
+        problem = f"{names[0]!r} does not list exactly the names of `patterns`"
+        yield file.wrong(problem, f"{path}.fields.{names[0]}", f"enum: [{', '.join(sorted(patterns))}]")

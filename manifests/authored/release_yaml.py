@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from manifests.authored.handwritten import PathText
-from manifests.documents.contract import Values
+from manifests.authored.values_yaml import ValuesFile
 from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
 from manifests.words.canonical import Document
@@ -79,7 +79,7 @@ class HandlerFile(Document, frozen=True, kw_only=True):
     does: Text
     source: Text
     run: Command
-    parameters: Annotated[dict[Word, Values], Meta(max_length=64)] = {}
+    parameters: Annotated[dict[Word, ValuesFile], Meta(max_length=64)] = {}
     may: Annotated[tuple[Text, ...], Meta(max_length=64)]
     risk: Literal["read-only", "reversible", "disruptive", "changes-data"]
     repeatable: bool

@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from manifests.authored.handwritten import Handwritten
+from manifests.authored.handwritten import Faults, Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
+from manifests.authored.values_yaml import compile_values
 from manifests.documents.contract import Contract
 from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
 from manifests.documents.rollback import Rollback
-from manifests.words.errors import MalformedError
+from manifests.words.errors import MalformedError, WaybillError
 from manifests.words.time import parse_time
 from manifests.words.units import parse_duration, parse_size
 from manifests.words.version import parse_range, parse_version
@@ -20,7 +21,7 @@ _TAKES = {"store": "images", "registry": "images", "files": "files", "program": 
 _PARAMETER = re.compile(r"\{(.*)\}")
 
 
-def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
+def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[WaybillError]:
     """Everything that cannot hold inside ``release.yaml``, each with ``file:line``."""
     yield from _facts(file, release)
     yield from _names(file, release)
@@ -199,7 +200,7 @@ def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile)
         yield file.wrong(problem, f"{path}.sbom", "an image has an SBOM, or says why not")
 
 
-def _handler(file: Handwritten, path: str, handler: HandlerFile, release: ReleaseFile) -> Iterator[MalformedError]:
+def _handler(file: Handwritten, path: str, handler: HandlerFile, release: ReleaseFile) -> Iterator[WaybillError]:
     if handler.run[0] not in {one.name for one in release.programs}:
         yield file.wrong(f"{handler.run[0]!r} is not a program of this release", f"{path}.run")
     used = [match[1] for word in handler.run[1:] if (match := _PARAMETER.fullmatch(word))]
@@ -210,14 +211,12 @@ def _handler(file: Handwritten, path: str, handler: HandlerFile, release: Releas
         if _PARAMETER.search(word) and not _PARAMETER.fullmatch(word):
             problem = f"{word!r} mixes a parameter with other text"
             yield file.wrong(problem, f"{path}.run", "write the parameter as an argument of its own")
-    for name, values in handler.parameters.items():
-        at = file.at(f"{path}.parameters.{name}")
+    for name in handler.parameters:
         if name not in used:
-            yield MalformedError(f"parameter {name!r} is not used in `run`", where=at)
-        if (values.enum is None) == (values.integer is None):
-            yield MalformedError(f"parameter {name!r} needs either enum or integer", where=at)
-        if values.integer is not None and values.integer[0] > values.integer[1]:
-            yield MalformedError(f"parameter {name!r} has its lower bound above its upper bound", where=at)
+            yield file.wrong(f"parameter {name!r} is not used in `run`", f"{path}.parameters.{name}")
+    faults = Faults()
+    compile_values(file, f"{path}.parameters", handler.parameters, faults)
+    yield from faults.problems
     yield from file.problems(parse_duration, handler.limits.time, f"{path}.limits.time")
     yield from file.problems(parse_size, handler.limits.memory, f"{path}.limits.memory")
     yield from file.problems(parse_size, handler.limits.output, f"{path}.limits.output")

@@ -19,7 +19,7 @@ AbsolutePath = Annotated[str, Meta(max_length=512, pattern="\\A/[^\x00-\x1f]*\\Z
 HostPort = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9.-]{0,252}(:[0-9]{1,5})?\Z|\A\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?\Z")
 ]
-Address = Annotated[str, Meta(max_length=2048, pattern=r"\A(https?://|tcp://|file:/)[!-~]+\Z")]
+Address = Annotated[str, Meta(max_length=2048, pattern=r"\A(https?://|tcp://|(file|container):/|journal:)[!-~]+\Z")]
 
 
 class SecretFile(Document, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class TelemetryFile(Document, frozen=True, kw_only=True):
     """``telemetry: …``.
 
     Attributes:
-        withhold: Optional fields of the contract that do not leave.
+        withhold: Signals of the contract, and optional fields of its core, that do not leave.
     """
 
     withhold: Annotated[tuple[Word, ...], Meta(max_length=256)] = ()
@@ -159,7 +159,10 @@ class SiteFile(Document, frozen=True, kw_only=True):
         target: What the site runs on.
         labels: What support may see about the site.
         drivers: The drivers that a release may use here, each with its settings.
-        endpoints: The only addresses that a probe may open, by the name that a release gives them.
+        endpoints: The only addresses, files and journals that probes, collectors and handlers may open, by the name
+            that the release or its contract gives them: ``https://…``, ``http://…``, ``tcp://HOST:PORT``,
+            ``file:/PATH`` (a file or a folder), ``container:/PATH`` (a log file of a container runtime),
+            ``journal:UNIT`` (a unit's messages in the journal of systemd).
         config: The configuration of the product, judged by the schema of the release.
         telemetry: What does not leave, although the contract allows it.
         report: How often the site reports.

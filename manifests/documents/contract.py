@@ -33,22 +33,33 @@ OPTIONAL_CORE_FIELDS = ("store",)
 _ONLY_FIELDS = "`fields` bounds the values of every signal but deployment-state"
 
 SignalKind = Literal["deployment-state", "health", "metrics", "logs", "traces", "command-result"]
-SOURCE_OF_KIND = {
-    "health": ("probe",),
-    "metrics": ("prometheus", "series"),
-    "logs": ("journal", "patterns"),
-    "traces": ("otlp", "operation"),
-    "command-result": ("handler",),
+# Which fields of a source a kind takes together; of several lines exactly one.
+SOURCES_OF_KIND: dict[str, tuple[tuple[str, ...], ...]] = {
+    "health": (("probe",), ("step",)),
+    "metrics": (("prometheus", "series"),),
+    "logs": (("journal", "patterns"), ("log", "patterns")),
+    "traces": (("otlp", "operation"),),
+    "command-result": (("handler",),),
 }
+# These kinds are counted over intervals.
+INTERVAL_KINDS = ("metrics", "logs", "traces")
+ValueType = Literal["bool", "version", "digest", "component"]
+Range = Annotated[tuple[Integer, ...], Meta(min_length=2, max_length=2)]
 
 
 class SignalSource(Document, frozen=True, kw_only=True):
-    """Where a signal's values come from at the site; which of these are set depends on the kind."""
+    """Where a signal's values come from; which of these are set depends on the kind (``SOURCES_OF_KIND``).
+
+    ``prometheus``, ``journal``, ``log`` and ``otlp`` are names under ``endpoints`` of the site's ``site.yaml``: a
+    contract contains no address and no path. ``probe``, ``step`` and ``handler`` are names of the release.
+    """
 
     probe: Name | None = None
+    step: Name | None = None
     prometheus: Name | None = None
     series: Annotated[str, Meta(pattern=r"\A[a-zA-Z_:][a-zA-Z0-9_:]{0,127}\Z")] | None = None
-    journal: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9@:._-]{1,128}\Z")] | None = None
+    journal: Name | None = None
+    log: Name | None = None
     patterns: Annotated[dict[Word, Text], Meta(min_length=1, max_length=256)] | None = None
     otlp: Name | None = None
     operation: Word | None = None
@@ -56,10 +67,19 @@ class SignalSource(Document, frozen=True, kw_only=True):
 
 
 class Values(Document, frozen=True, kw_only=True):
-    """What one field or label may be: one of ``enum``, or an integer within ``integer`` (both ends included)."""
+    """What one field, label or parameter may be, by exactly one of the first four attributes. There is no text type.
+
+    Attributes:
+        enum: One of these words.
+        integer: An integer from the first to the second, both included, in ``unit``.
+        duration: Whole seconds from the first to the second, both included.
+        type: Any value of that form. ``component`` names a part of the running release; only a parameter may.
+    """
 
     enum: Annotated[tuple[Word, ...], Meta(min_length=1, max_length=256)] | None = None
-    integer: Annotated[tuple[Integer, ...], Meta(min_length=2, max_length=2)] | None = None
+    integer: Range | None = None
+    duration: Range | None = None
+    type: ValueType | None = None
     unit: Text | None = None
 
 
@@ -74,7 +94,8 @@ class Signal(Document, frozen=True, kw_only=True):
     """One signal. ``core`` names fields of the report's own core; ``fields`` bound the values of any other kind.
 
     Attributes:
-        per_seconds: Length of one row's interval.
+        labels: Bounds of labels; a sample with a value outside of them is dropped and counted.
+        per_seconds: Length of one row's interval; of metrics, logs and traces, as is ``rows``.
         rows: At most so many rows in one report.
     """
 
@@ -118,6 +139,8 @@ def parse_contract(data: bytes, what: str = "contract") -> Contract:
             _check_value_signal(signal, place)
         for name, value in (*signal.fields.items(), *signal.labels.items()):
             check_values(value, f"{place} {name}", name)
+            if value.type == "component":
+                raise MalformedError("`type: component` is for parameters of handlers", where=f"{place} {name}")
     return contract
 
 
@@ -133,20 +156,34 @@ def _check_state_signal(signal: Signal, where: str) -> None:
 def _check_value_signal(signal: Signal, where: str) -> None:
     if not signal.fields or signal.core or signal.optional:
         raise MalformedError(_ONLY_FIELDS, where=where)
-    if source_fields(signal.source) != set(SOURCE_OF_KIND[signal.kind]):
-        wanted = " and ".join(SOURCE_OF_KIND[signal.kind])
-        raise MalformedError(f"a signal of kind {signal.kind} comes from {wanted}", where=where)
+    if not has_source(signal.kind, signal.source):
+        raise MalformedError(f"a signal of kind {signal.kind} comes from {sources_text(signal.kind)}", where=where)
+    if (signal.kind in INTERVAL_KINDS) != (signal.per_seconds is not None and signal.rows is not None):
+        raise MalformedError(f"`per_seconds` and `rows` are for {', '.join(INTERVAL_KINDS)}", where=where)
 
 
-def source_fields(source: SignalSource | None) -> set[str]:
-    return set() if source is None else {name for name in source.__struct_fields__ if getattr(source, name) is not None}
+def has_source(kind: str, source: SignalSource | None) -> bool:
+    """Whether exactly the fields are set that the kind takes together."""
+    names = () if source is None else source.__struct_fields__
+    given = {name for name in names if getattr(source, name) is not None}
+    return any(given == set(wanted) for wanted in SOURCES_OF_KIND[kind])
+
+
+def sources_text(kind: str) -> str:
+    return ", or from ".join(" and ".join(names) for names in SOURCES_OF_KIND[kind])
 
 
 def check_values(value: Values, where: str, name: str) -> None:
-    """Check that the bounds are one list of words or one range of integers. Raises MalformedError."""
-    if (value.enum is None) == (value.integer is None):
-        raise MalformedError(f"{name!r} needs either enum or integer", where=where)
-    if value.integer is not None and value.integer[0] > value.integer[1]:
-        raise MalformedError(f"{name!r} has its lower bound above its upper bound", where=where)
+    """Check that the bounds are of one kind, and possible. Raises MalformedError."""
+    kinds = (value.enum, value.integer, value.duration, value.type)
+    if sum(kind is not None for kind in kinds) != 1:
+        raise MalformedError(f"{name!r} needs exactly one of enum, integer, duration, type", where=where)
+    for bounds in (value.integer, value.duration):
+        if bounds is not None and bounds[0] > bounds[1]:
+            raise MalformedError(f"{name!r} has its lower bound above its upper bound", where=where)
+    if value.duration is not None and value.duration[0] < 0:
+        raise MalformedError(f"{name!r} has a duration below 0", where=where)
+    if value.unit is not None and value.integer is None:
+        raise MalformedError(f"{name!r} has a unit, which only an integer has", where=where)
     if value.enum is not None and len(set(value.enum)) != len(value.enum):
         raise MalformedError(f"{name!r} lists a value twice", where=where)

@@ -14,7 +14,7 @@ from manifests.trust.envelope import Statement
 from manifests.trust.root import Mark
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
 from manifests.words.canonical import Document
-from manifests.words.digest import Count, Digest, KeyId, Name, Positive, SiteId, Time, Version, Word
+from manifests.words.digest import Blob, Count, Digest, KeyId, Name, Positive, SiteId, Time, Version, Word
 
 REPORT_TYPE = "urn:waybill:report:1"
 # The Statement before base64; what does not fit is counted under `dropped`, never silently left out.
@@ -100,6 +100,7 @@ class ChainLink(Document, frozen=True, kw_only=True):
         challenge: Digest of the newest challenge that the site was sent.
         earlier: Unacknowledged reports, oldest first, ending with ``seq - 1``.
         omitted: Those before ``earlier`` that did not fit.
+        telemetry: Digest and size of the file with the rows of the contract's other signals; absent without rows.
     """
 
     seq: Positive
@@ -111,6 +112,7 @@ class ChainLink(Document, frozen=True, kw_only=True):
     earlier: Annotated[tuple[Earlier, ...], Meta(max_length=MAX_EARLIER)] = ()
     omitted: Omitted | None = None
     journal: ReportedJournal
+    telemetry: Blob | None = None
 
 
 class SeenAlarm(Document, frozen=True, kw_only=True):

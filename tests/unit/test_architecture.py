@@ -15,8 +15,11 @@ from tests.rooms import INNER_ROOMS, PACKAGES, ROOMS, room_of
 
 ROOT = Path(__file__).parents[2]
 NETWORK = {"socket", "ssl", "http", "urllib", "requests", "httpx", "oras", "xmlrpc", "supervisor", "asyncio"}
-# Sockets only in the registry client, the bundler, drivers, probes, and the ledger.
-MAY_REACH = ("content/registry/", "bundler/", "verifier/runtime/drivers/", "verifier/runtime/probes/", "fleet/ledger/")
+# Sockets only in the registry client, the bundler, drivers, probes, collectors, and the ledger.
+MAY_REACH = (
+    *("content/registry/", "bundler/", "fleet/ledger/"),
+    *("verifier/runtime/drivers/", "verifier/runtime/probes/", "verifier/collecting/"),
+)
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 MAX_CHAIN = 6
 

@@ -22,7 +22,7 @@ purpose: tests
 budget: {telemetry: 64 KB, when_full: drop and count}
 keep: {site: 90d, vendor: 400 days}
 signals:
-- {name: load, kind: metrics, fields: {count: {integer: [9, 1]}, name: {enum: [a, a]}}, per: hourly, why: load}
+- {name: load, kind: metrics, fields: {count: {integer: [9, 1]}, name: {enum: [a, a]}}, per: hourly, rows: 1, why: load}
 - {name: load, kind: metrics, from: {prometheus: api, series: x}, fields: {count: {integer: [1, 9]}}, why: load}
 """
 ROLLBACK = """\
@@ -79,6 +79,7 @@ def test_of_a_contract(tmp_path: Path) -> None:
             "'64 KB' is not a size",
             "'400 days' is not a duration",
             "a signal of kind metrics comes from",
+            "`per` and `rows` are for metrics, logs, traces",
             "'count' has its lower bound above its upper bound",
             "'name' lists a value twice",
             "'hourly' is not a duration",

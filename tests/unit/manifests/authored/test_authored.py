@@ -113,7 +113,7 @@ RELEASE_CASES: list[tuple[str, Change, str, str]] = [
     ("mixed parameter", add("handlers", 0, "run")("a={which}"), '"run"', "mixes a parameter with other text"),
     ("unused", put("handlers", 0, "run")(["admin"]), '"which"', "parameter 'which' is not used in `run`"),
     ("bounds", put("handlers", 0, "parameters", "which")({"integer": [2, 1]}), '"which": {', "lower bound above"),
-    ("no bounds", put("handlers", 0, "parameters", "which")({}), '"which": {', "needs either enum or integer"),
+    ("no bounds", put("handlers", 0, "parameters", "which")({}), '"which": {', "needs exactly one of enum"),
     ("duration", put("handlers", 0, "limits", "time")("20"), '"time"', "'20' is not a duration"),
     ("size", put("handlers", 0, "limits", "memory")("1GB"), '"memory"', "'1GB' is not a size"),
     ("driver", put("install", 0, "driver")("ansible"), '"ansible"', "needs the driver 'ansible', verifiers have"),

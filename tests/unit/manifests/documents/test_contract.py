@@ -29,7 +29,7 @@ signals:
     per: 1h
     rows: 24
     fields:
-      count: {{integer: [0, 1000000], unit: requests}}
+      count: {{integer: [0, 1000000]}}
     keep: {{vendor: 30d}}
     why: load
 """
@@ -65,11 +65,19 @@ def test_compiled_it_has_no_units_and_no_defaults_left() -> None:
         ("prometheus: api, series: http_requests_total", "probe: up", 15, "prometheus and series"),
         ("prometheus: api, ", "", 15, "prometheus and series"),
         ("enum: [ok, failed]", "enum: [ok, ok]", 17, "twice"),
-        ("enum: [ok, failed]", "unit: x", 17, "either enum or integer"),
-        ("enum: [ok, failed]", "enum: [ok], integer: [0, 1]", 17, "either enum or integer"),
+        ("enum: [ok, failed]", "unit: ms", 17, "exactly one of enum"),
+        ("enum: [ok, failed]", "enum: [ok], integer: [0, 1]", 17, "exactly one of enum"),
         ("[0, 1000000]", "[1, 0]", 21, "above its upper bound"),
         ("[0, 1000000]", "[0]", 21, "length"),
         ("integer: [0, 1000000]", "text: any", 21, "unknown field"),
+        ("[0, 1000000]}", "[0, 1], unit: requests}", 21, "unknown unit"),
+        ("integer: [0, 1000000]", "type: component", 21, "is a number"),
+        ("integer: [0, 1000000]", "duration: [9s, 1s]", 21, "above its upper bound"),
+        ("integer: [0, 1000000]", "duration: [fast, slow]", 21, "not a duration"),
+        ("integer: [0, 1000000]", "type: text", 21, "invalid"),
+        ("enum: [ok, failed]", "integer: [0, 9]", 17, "needs an enum"),
+        ("count: {integer", "hits: {integer", 21, "no field 'hits'"),
+        ("    per: 1h\n", "", 13, "`per` and `rows`"),
         ("per: 1h", "per: hourly", 18, "not a duration"),
         ("rows: 24", "rows: 0", 19, ">= 1"),
         ("vendor: 30d", "vendors: 30d", 22, "invalid"),

@@ -1,0 +1,1 @@
+"""What do the collectors of the telemetry contract count at this site?"""

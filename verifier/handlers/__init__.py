@@ -1,0 +1,1 @@
+"""What does each named command do? There is no shell."""
