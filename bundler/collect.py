@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundler.access import Access
-from bundler.charts import collect_chart
 from bundler.files import collect_files
 from bundler.images import CollectedImage, GivenSbom, ImageRequest, collect_image
 from bundler.parts import HeldPart, Parts, hash_file
 from bundler.source import RegistrySource, Source
+from content.bundle.charts import collect_chart
 from content.bundle.docker_archive import OPENERS, DockerArchive
 from content.bundle.layout import Extent, Layout
 from content.bundle.layout_source import LayoutSource, file_source

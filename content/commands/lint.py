@@ -1,7 +1,6 @@
 """The command ``waybill lint``: check handwritten files and what they name, or print their JSON Schema."""
 
 import json
-import os
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import msgspec
 
 from console.options import command
 from console.result import Result
+from content.bundle.charts import collect_chart
 from content.bundle.regular_files import regular_files
 from content.commands.lint_images import LintFinding, image_findings
 from content.commands.trust_folder import trust_beside_problems, trust_folder_problems
@@ -32,8 +32,8 @@ from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_openvex,
 from manifests.foreign.config_schema import MAX_SCHEMA, schema_problems
 from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
 from manifests.trust.image_keys import load_carried, parse_carried_pem
-from manifests.trust.keys import MAX_KEY_FILE, open_regular, read_capped, read_public
-from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file, unreadable
+from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
+from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
 from manifests.words.units import show_count
 
 ADD_FILE = "correct the path, or add the file"
@@ -233,7 +233,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         yield from present(text, path) or _irregular(folder / text, file.at(path))
     for i, chart in enumerate(release.charts):
         path = f"$.charts[{i}].from"
-        yield from present(chart.from_, path) or _irregular_chart(folder / chart.from_, file.at(path))
+        yield from present(chart.from_, path) or _unusable_chart(folder / chart.from_, file.at(path))
 
 
 def _irregular(path: Path, where: str) -> tuple[WaybillError, ...]:
@@ -246,15 +246,12 @@ def _irregular(path: Path, where: str) -> tuple[WaybillError, ...]:
     return ()
 
 
-def _irregular_chart(path: Path, where: str) -> tuple[WaybillError, ...]:
-    """Return why `build` could not open the archive of a chart."""
+def _unusable_chart(path: Path, where: str) -> tuple[WaybillError, ...]:
+    """Return why `build` would refuse a chart: it is packed as there, and the archive is dropped."""
     try:
-        if not path.is_dir():
-            os.close(open_regular(path, or_pipe=True))
-    except HostError as error:
+        collect_chart(path)
+    except WaybillError as error:
         return (error.with_(where=f"{where}: {error.where}"),)
-    except OSError as error:
-        return (unreadable(error, f"{where}: {path}"),)
     return ()
 
 

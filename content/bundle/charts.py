@@ -13,7 +13,7 @@ from shlex import quote
 
 import yaml
 
-from bundler.helmignore import IgnoreRules, parse_helmignore
+from content.bundle.helmignore import IgnoreRules, parse_helmignore
 from content.bundle.regular_files import check_mode
 from manifests.trust.keys import read_capped
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, unreadable

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundler.helmignore import parse_helmignore
+from content.bundle.helmignore import parse_helmignore
 from manifests.words.errors import MalformedError
 
 # (lines, path, left out); a path with a trailing slash is a folder.

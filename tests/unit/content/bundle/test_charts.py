@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bundler.charts import MAX_CHART, collect_chart, stored_gzip
+from content.bundle.charts import MAX_CHART, collect_chart, stored_gzip
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError
 
 CHART = b"apiVersion: v2\nname: small\nversion: 0.1.0\n"
