@@ -18,7 +18,9 @@ from console.progress import progress
 from console.result import Result
 from content.bundle.head import open_head
 from content.commands.open_key import open_key, open_keys
+from content.commands.signed_by import key_list
 from content.commands.trust_folder import TRUST_YAML
+from content.signing.vendor_keys import VendorKeys, read_vendor_keys
 from content.trust.head import verify_head
 from manifests.authored.named_file import check_named_file
 from manifests.trust.private_keys import Signer
@@ -92,7 +94,9 @@ def build_command(
     built = build(request, progress)
     for finding in built.findings:
         say(f"warning: {finding.text} ({finding.finding})")
-    return _result(built, trust_yaml.parent / "trust" / f"{first.root.version}.root.json")
+    root = trust_yaml.parent / "trust" / f"{first.root.version}.root.json"
+    others = sorted(set(chain.newest.roles["release"].keys) - set(built.signers))
+    return _result(built, root, read_vendor_keys(root), others)
 
 
 def _open_signers(keys: tuple[str, ...], trust_yaml: Path, passphrase_fd: int | None) -> tuple[Signer, ...]:
@@ -102,12 +106,14 @@ def _open_signers(keys: tuple[str, ...], trust_yaml: Path, passphrase_fd: int | 
     return tuple(open_key(uri, passphrase_fd, trust_yaml.parent) for uri in release_key_uris(trust_yaml))
 
 
-def _result(built: BuiltBundle, root: Path) -> Result:
+def _result(built: BuiltBundle, root: Path, keys: VendorKeys, unsigned: list[str]) -> Result:
+    """Describe the bundle. ``unsigned`` are the ids of the release keys that have not signed it."""
     release = built.release
+    others = key_list(unsigned, keys.names)
     lines = [
         f"built    {built.path} ({show_size(built.size)})" + ", practice" * built.practice,
-        f"signed   {', '.join(built.signers) or 'by nobody'}",
-        *([f"missing  {built.missing} more of the release keys"] if built.missing else []),
+        f"signed   {key_list(built.signers, keys.names) or 'by nobody'}",
+        *([f"missing  {built.missing} more of the release keys: {others}"] if built.missing else []),
         f"release  {release.product} {release.version}, {release.channel}, sequence {release.sequence}",
         f"digest   {built.release_digest}",
         *(f"sbom     {one_line(line)}" for line in built.sboms),
@@ -116,7 +122,7 @@ def _result(built: BuiltBundle, root: Path) -> Result:
     ]
     file = shlex.quote(str(built.path))
     if built.missing:
-        lines.append(f"  waybill sign {file} --key KEY")
+        lines.append(f"  waybill sign {file} --key {keys.best_option(unsigned)}")
     else:
         lines.append(f"  waybill verify {file} --root {shlex.quote(str(root))}")
     data = {

@@ -1,6 +1,5 @@
 """The command `waybill trust`."""
 
-import shlex
 from pathlib import Path
 from shlex import quote
 
@@ -26,10 +25,10 @@ from console.options import command
 from console.result import Result
 from content.commands.lint import kind_of
 from content.commands.signed_by import describe_root
+from content.signing.vendor_keys import key_options
 from manifests.authored.handwritten import read_handwritten
 from manifests.authored.trust_yaml import TrustFile
 from manifests.trust.keys import read_capped
-from manifests.trust.private_keys import key_path
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.errors import MalformedError, RefusedError
 
@@ -115,10 +114,10 @@ def _sign_list_again(folder: Path, version: int, trust: TrustFile) -> Result:
 
 
 def _sign_next(target: Path, trust: TrustFile) -> list[str]:
-    """The command that signs ``target``; `use` in trust.yaml is relative to its folder, the command to any."""
-    words = ["waybill", "sign", str(target)]
+    """The command that signs ``target``. Paths in trust.yaml are relative to its folder."""
+    sign, keys = f"waybill sign {quote(str(target))}", ""
     for name in trust.roles["root"].keys:
-        uri = trust.keys[name].use or "KEY"
-        is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
-        words += ["--key", str(key_path(uri, target.parent.parent)) if is_file else uri]
-    return ["", "next:", f"  {shlex.join(words)}"]
+        placeholder = f"KEY-OF-{name}"
+        keys += f" --key {quote(next(key_options(trust.keys[name], target.parent.parent), placeholder))}"
+    prepare = ["or, for a key on another machine:", f"  {sign} --prepare DIR"] if "KEY-OF-" in keys else []
+    return ["", "next:", f"  {sign}{keys}", *prepare]

@@ -57,7 +57,7 @@ from manifests.trust.root import MAX_ROOT, Role, Root, parse_root, short
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
-from manifests.words.fingerprint import parse_fingerprint
+from manifests.words.fingerprint import as_words, parse_fingerprint
 
 
 @command(
@@ -207,7 +207,7 @@ def _prepare(task: _Task, folder: Path) -> Result:
         "",
         "next, on the machine that has the key; README.txt in the folder says how without Waybill:",
         f"  waybill show {quote(str(folder))}",
-        f"  waybill sign {quote(str(folder))} --key KEY",
+        f"  waybill sign {quote(str(folder))} --key KEY --fingerprint {quote(as_words(preview.fingerprint))}",
         "then, here again:",
         f"  waybill sign {quote(str(file))} --attach {quote(str(folder))}",
     ]

@@ -6,8 +6,8 @@ from shlex import quote
 from types import MappingProxyType
 
 from console.result import Result
-from content.signing.surroundings import Surroundings, vendor_folder
-from manifests.trust.private_keys import key_path
+from content.signing.surroundings import Surroundings
+from manifests.documents.described import key_text
 from manifests.trust.root import Root, SignedRoot
 from manifests.words.fingerprint import as_groups, as_words
 
@@ -29,7 +29,7 @@ def describe_root(signed: SignedRoot, before: Root | None, names: Mapping[str, s
         have = len(keyids & set(old.keys))
         if have < old.threshold:
             missing_before = sorted(set(old.keys) - keyids)
-            of = _names(missing_before, names)
+            of = key_list(missing_before, names)
             extra.append(f"missing      {old.threshold - have} more of the root keys of version {before.version}: {of}")
     data = {
         **result.data,
@@ -55,15 +55,16 @@ def signature_status(
     """The keys that have signed, and those that are missing."""
     have = sorted(signed & set(keys))
     missing = sorted(set(keys) - signed)
-    text += [f"signed by    {_names([keyid], names)}" for keyid in have]
+    text += [f"signed by    {key_list([keyid], names)}" for keyid in have]
     if len(have) < threshold:
-        text.append(f"missing      {threshold - len(have)} more of {_names(missing, names)}")
+        text.append(f"missing      {threshold - len(have)} more of {key_list(missing, names)}")
     data = {"signed_by": have, "missing": missing if len(have) < threshold else [], "threshold": threshold}
     return Result("\n".join(text), data)
 
 
-def _names(keyids: Sequence[str], names: Mapping[str, str]) -> str:
-    return ", ".join(keyid + (f" ({names[keyid]})" if keyid in names else "") for keyid in keyids)
+def key_list(keyids: Sequence[str], names: Mapping[str, str]) -> str:
+    """Return the keys by name; a key without a name has its whole id."""
+    return ", ".join(key_text(keyid, names) if keyid in names else keyid for keyid in keyids)
 
 
 def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Result:
@@ -71,11 +72,8 @@ def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Re
     missing = [*result.data["missing"], *result.data.get("missing_before", ())]
     path = quote(str(file))
     if missing:
-        known = [keyid for keyid in missing if keyid in around.uses] or missing
         # A key that both versions of a root lack brings the root further than one of the new version alone.
-        uri = around.uses.get(max(known, key=missing.count), "KEY")
-        is_file = uri != "KEY" and not uri.startswith(("pkcs11:", "exec:"))
-        key = quote(str(key_path(uri, vendor_folder(file))) if is_file else uri)
+        key = around.keys.best_option(sorted(missing, key=missing.count, reverse=True))
         sign = f"waybill sign {path}"
         lines = ["next:", f"  {sign} --key {key}", "or, if the key is on another machine:", f"  {sign} --prepare DIR"]
     else:

@@ -4,12 +4,13 @@ A request holds the bytes of each signature in a file of its own, so that openss
 ``NAME`` is ``NAME.sig``: DER, as openssl writes it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from content.signing.files import write_file
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, Authorisation, check_authorisation
+from manifests.documents.described import key_text
 from manifests.documents.release import MAX_RELEASE, release_statement
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import INTOTO, pae
@@ -241,8 +242,8 @@ def read_answer(folder: Path, request: DetachedRequest, keys: tuple[PublicKey, .
     return AnsweredSigner(both[0], {message: signature for _, message, signature in answers})
 
 
-def signers_of(path: Path, request: DetachedRequest) -> str:
-    """Who made the signature in ``path``, in words, as far as the document of the request names keys."""
+def signers_of(path: Path, request: DetachedRequest, names: Mapping[str, str]) -> str:
+    """Who made the signature in ``path``, in words, as far as the document of the request has keys, and their names."""
     message = dict(request.to_sign)[path.stem]
     try:
         signature = low_s(read_capped(path, MAX_SIGNATURE))
@@ -252,7 +253,7 @@ def signers_of(path: Path, request: DetachedRequest) -> str:
     if name != "root.json":
         return f"a signature over {path.stem}; by whom, waybill sign FILE --attach says"
     keys = parse(document, Root, name, max_bytes=MAX_ROOT).keys.values()
-    by = [key.keyid[:12] for key in keys if key.known and _is_by(key, signature, message)]
+    by = [key_text(key.keyid, names) for key in keys if key.known and _is_by(key, signature, message)]
     return (
         f"a signature over {path.stem} by key {by[0]}" if by else f"no signature over {path.stem} by a key of this root"
     )

@@ -11,6 +11,7 @@ from content.differences.bundle_documents import opened_bundle, read_bundle_docu
 from content.differences.release_documents import ReleaseDocuments, read_release_documents, with_release_notes
 from content.signing.detached import RELEASE, DetachedRequest
 from content.signing.preview import Preview, preview_authorisation, preview_list, preview_release, preview_root
+from content.signing.request_signers import read_signers
 from content.signing.surroundings import MAX_FILES, Surroundings, find_base, look_around, named_before, root_before
 from manifests.documents.authorisation import MAX_AUTHORISATION, Authorisation, parse_authorisation
 from manifests.documents.release import MAX_RELEASE
@@ -99,10 +100,11 @@ def _release_files(bundle: Path, prefix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def preview_request(folder: Path, request: DetachedRequest) -> Preview:
-    """The same from a folder of ``sign --prepare``, whose ``request`` was read. Names of keys are not known there."""
+    """The same from a folder of ``sign --prepare``, whose ``request`` was read, with the folder's names of keys."""
     name, data = request.document
-    newest = _optional(folder / LIST, MAX_REVOCATIONS)
-    around = Surroundings(list_files=(newest,) if newest is not None and _is_list(newest) else ())
+    newest, signers = _optional(folder / LIST, MAX_REVOCATIONS), read_signers(folder)
+    names = signers.names if signers is not None else {}
+    around = Surroundings(names, list_files=(newest,) if newest is not None and _is_list(newest) else ())
     if name == RELEASE:
         base = _optional(folder / BASE, MAX_RELEASE)
         side = _documents(folder, data)
@@ -117,7 +119,7 @@ def preview_request(folder: Path, request: DetachedRequest) -> Preview:
         revoked = parse(data, Revocations, name, max_bytes=MAX_REVOCATIONS)
         older = _optional(folder / OLD_LIST, MAX_REVOCATIONS)
         files = (older,) if older is not None and _is_list(older) else ()
-        return preview_list(revoked, fingerprint, Surroundings(list_files=files, releases=dict(_releases(folder))))
+        return preview_list(revoked, fingerprint, Surroundings(names, {}, dict(_releases(folder)), files))
     permit = parse(data, Authorisation, name, max_bytes=MAX_AUTHORISATION)
     return preview_authorisation(permit, fingerprint, around)
 

@@ -31,7 +31,7 @@ class NamedKey(Document, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        return self.keyid + (f" ({self.name})" if self.name else "")
+        return f"{self.name} ({self.keyid[:12]})" if self.name else self.keyid
 
 
 class SigningRole(Document, frozen=True, kw_only=True):
@@ -49,12 +49,14 @@ class RequestSigners(Document, frozen=True, kw_only=True):
         file: The file that is signed, as it was named to `sign --prepare`.
         folder: The folder, as it was named there.
         signed: Ids of the keys that had signed.
+        names: The vendor's own names of all its keys, by id.
     """
 
     file: Text
     folder: Text
     roles: Annotated[tuple[SigningRole, ...], Meta(max_length=2)]
     signed: Annotated[tuple[Text, ...], Meta(max_length=4096)] = ()
+    names: Annotated[dict[Text, Text], Meta(max_length=4096)] = {}
 
     def missing_after(self, keyid: str) -> tuple[str, ...]:
         """Return who is missing once ``keyid`` has signed too, a line for each role that needs more."""
@@ -103,6 +105,7 @@ def signers_file(file: Path, kind: str, folder: Path, around: Surroundings) -> t
                 for what, role in roles
             ),
             signed=tuple(sorted(signed)),
+            names=dict(around.key_names),
         )
         return ((SIGNERS, encode(document)),)
     return ()

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from content.bundle.head import open_head
 from content.differences.release_documents import ReleaseDocuments
-from manifests.authored.handwritten import read_handwritten
-from manifests.authored.trust_yaml import TrustFile
+from content.signing.vendor_keys import VendorKeys, read_vendor_keys, vendor_folder
 from manifests.documents.authorisation import MAX_AUTHORISATION, Authorisation, parse_authorisation
 from manifests.documents.release import Release, handler_digest
 from manifests.documents.release_reader import parse_release
-from manifests.trust.keys import read_capped, read_public
+from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS, Revocations, parse_revocations
 from manifests.trust.root import MAX_ROOT, Root, parse_root
 from manifests.words.digest import digest_of
@@ -28,8 +27,8 @@ class Surroundings:
     """What is known beside a document.
 
     Attributes:
-        key_names: The vendor's names of keys, by id, from trust.yaml.
-        uses: Where the vendor signs with a key, by id, as trust.yaml says.
+        key_names: The vendor's names of keys, by id.
+        key_options: What `--key` takes for a key, by id, where that is known.
         releases: ``release.json`` of each release that lies there, by its digest.
         list_files: Files of revocation lists, oldest first.
         authorisations: Authorisations, by the name of their file.
@@ -38,12 +37,16 @@ class Surroundings:
     """
 
     key_names: Mapping[str, str] = field(default_factory=dict)
-    uses: Mapping[str, str] = field(default_factory=dict)
+    key_options: Mapping[str, str] = field(default_factory=dict)
     releases: Mapping[str, bytes] = field(default_factory=dict)
     list_files: tuple[bytes, ...] = ()
     authorisations: Mapping[str, Authorisation] = field(default_factory=dict)
     before: bytes | None = None
     base: ReleaseDocuments | None = None
+
+    @property
+    def keys(self) -> VendorKeys:
+        return VendorKeys(self.key_names, self.key_options)
 
     @property
     def lists(self) -> tuple[Revocations, ...]:
@@ -60,20 +63,14 @@ class Surroundings:
         return names
 
 
-def vendor_folder(file: Path) -> Path:
-    """The folder of the vendor's handwritten files: that of ``file`` or the one above, whichever has trust.yaml."""
-    folder = file.absolute().parent
-    return folder.parent if not (folder / "trust.yaml").exists() and (folder.parent / "trust.yaml").exists() else folder
-
-
 def look_around(file: Path) -> Surroundings:
     """Read what lies beside ``file``: at most 64 files of a kind. What cannot be read is left out."""
     folder = vendor_folder(file)
-    names, uses = _keys(folder)
+    keys = read_vendor_keys(file)
     trust = folder / "trust" if (folder / "trust").is_dir() else file.absolute().parent
     return Surroundings(
-        key_names=names,
-        uses=uses,
+        key_names=keys.names,
+        key_options=keys.options,
         releases=dict(_releases(folder)),
         list_files=tuple(_lists(trust)),
         authorisations=dict(_authorisations(folder)),
@@ -106,20 +103,6 @@ def named_before(root: Root, data: bytes) -> bytes | None:
         return None
     parse_root(data, "the version before")
     return data
-
-
-def _keys(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    names: dict[str, str] = {}
-    uses: dict[str, str] = {}
-    with suppress(WaybillError):
-        trust = read_handwritten(folder / "trust.yaml").to(TrustFile)
-        for name, entry in trust.keys.items():
-            with suppress(WaybillError):
-                if entry.public is not None:
-                    keyid = read_public(folder / entry.public).keyid
-                    names[keyid] = name
-                    uses |= {keyid: entry.use} if entry.use else {}
-    return names, uses
 
 
 def _releases(folder: Path) -> Iterator[tuple[str, bytes]]:

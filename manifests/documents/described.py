@@ -32,8 +32,9 @@ def revocation_rows(revoked: Revocations, names: Names = NO_NAMES, old: Collecti
     rows = []
     for kind, entries in listed:
         for entry in entries:
-            name = f" ({names[entry]})" if entry in names else ""
-            rows.append((kind, f"{entry}{name}{', new' if old is not None and entry not in old else ''}"))
+            shown = f"{entry} ({names[entry]})" if entry in names else entry
+            shown = key_text(entry, names) if kind == "key" and entry in names else shown
+            rows.append((kind, f"{shown}{', new' if old is not None and entry not in old else ''}"))
     return rows
 
 
@@ -59,4 +60,5 @@ def place_text(channel: str, mark: Mark) -> str:
 
 
 def key_text(keyid: str, names: Names) -> str:
-    return keyid[:12] + (f" ({names[keyid]})" if keyid in names else "")
+    """Return the vendor's name of a key and the start of its id; of a key without a name the start alone."""
+    return f"{names[keyid]} ({keyid[:12]})" if keyid in names else keyid[:12]

@@ -116,7 +116,8 @@ def require(quorum: Quorum, what: str, *, where: str, remedy: str) -> None:
     if quorum.met:
         return
     if not quorum.counted and not quorum.others and not quorum.not_evaluated:
-        problem = f"{what} is not signed, expected {quorum.text}"
+        keys = f"{quorum.threshold} of the {quorum.role} keys of root {quorum.version}"
+        problem = f"{what} is not signed, expected signatures by {keys} (missing: {quorum._names(quorum.missing)})"
     else:
         problem = f"{what} is signed by {quorum.text}"
     raise UntrustedError(problem, where=where, remedy=remedy, finding=quorum.finding)

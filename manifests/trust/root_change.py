@@ -32,7 +32,7 @@ class RootChange:
 
         def name(keyid: str) -> str:
             shown = self.identities.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)
-            return f"{shown} ({names[keyid]})" if keyid in names else shown
+            return f"{names[keyid]} ({shown})" if keyid in names else shown
 
         joins = [f"joins        {role}: {name(keyid)}" for role, keyid in self.joins]
         leaves = [

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_build(shop: Workshop, tmp_path: Path) -> None:
     release = digest_of(open_head(bundle).release)
     assert done.out.splitlines() == [
         f"built    {bundle} ({bundle.stat().st_size / 1024:.1f} KiB)",
-        f"signed   {RELEASE.public.keyid[:12]}",
+        f"signed   release-1 ({RELEASE.public.keyid[:12]})",
         "release  small 1.0.0, stable, sequence 5",
         f"digest   {release}",
         "",
@@ -79,8 +80,10 @@ def test_json(shop: Workshop, tmp_path: Path) -> None:
 def test_unsigned_then_signed(shop: Workshop, tmp_path: Path) -> None:
     done = waybill("build", shop.path / "release.yaml", "--unsigned", "-o", tmp_path / "a.tar")
     assert "signed   by nobody" in done.out
-    assert "missing  1 more of the release keys\n" in done.out
-    assert f"next:\n  waybill sign {tmp_path / 'a.tar'} --key KEY\n" in done.out
+    assert "missing  1 more of the release keys: " in done.out
+    assert f"release-1 ({RELEASE.public.keyid[:12]})" in done.out
+    sign = f"next:\n  waybill sign {tmp_path / 'a.tar'} --key {shop.path / 'keys'}/release-"
+    assert re.search(re.escape(sign) + r"[12]\.key\n", done.out)
     assert waybill("sign", tmp_path / "a.tar", "--key", shop.path / "keys" / "release-1.key").code == 0
     assert waybill("build", shop.path / "release.yaml", "-o", tmp_path / "b.tar").code == 0
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()

@@ -1,6 +1,8 @@
 """keygen, init, trust and sign, as a vendor types them."""
 
 import os
+import re
+import shlex
 import stat
 from pathlib import Path
 
@@ -199,11 +201,11 @@ def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers
     missing = [line for line in done.out.splitlines() if line.startswith("missing ")]
     assert len(missing) == 2
     assert missing[0].startswith("missing      1 more of the root keys of version 2: ")
-    assert "(root-1)" in missing[0]
-    assert "(root-3)" in missing[0]
+    assert "root-1 (" in missing[0]
+    assert "root-3 (" in missing[0]
     assert "root-2" not in missing[0]
     assert missing[1].startswith("missing      1 more of the root keys of version 1: ")
-    assert missing[1].endswith("(root-1), as it was when the folder was prepared")
+    assert re.search(r": root-1 \([0-9a-f]{12}\), as it was when the folder was prepared$", missing[1])
     assert done.out.endswith(
         "\n\nnext: carry the folder back to where it was prepared, then, there:\n"
         "  waybill sign trust/2.root.json --attach 'for root-2'\n"
@@ -220,13 +222,48 @@ def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers
     assert waybill("show", "for root-1", cwd=folder).out.count("signers.json: who has to sign") == 1
 
 
+def test_a_root_and_its_folder_show_keys_by_name(three_officers: Path) -> None:
+    folder = three_officers
+    shown = waybill("show", "trust/2.root.json", cwd=folder).out
+    assert re.search(r"role       release: 1 of release-1 \([0-9a-f]{12}\)", shown)
+    prepared = waybill("sign", "trust/2.root.json", "--prepare", "request", cwd=folder)
+    # The command that it prints refuses another document than the one that was shown here.
+    command = next(line for line in prepared.out.splitlines() if "--fingerprint" in line)
+    away = folder.parent / "elsewhere"
+    away.mkdir()
+    (folder / "request").rename(away / "request")
+    shown = waybill("show", "request", cwd=away).out
+    assert re.search(r"role         release: 1 of release-1 \([0-9a-f]{12}\)", shown)
+    words = [str(folder / "keys/root-2.key") if word == "KEY" else word for word in shlex.split(command)]
+    assert waybill(*words[1:], cwd=away).code == 0
+    assert re.search(r"root.pae.sig: .* by key root-2 \([0-9a-f]{12}\)", waybill("show", "request", cwd=away).out)
+    signed = waybill("sign", "trust/2.root.json", "--key", "keys/root-1.key", cwd=folder).out
+    assert re.search(r"signed by    root-1 \([0-9a-f]{12}\)\n", signed)
+    assert re.search(r"signed by  root-1 \([0-9a-f]{12}\)\n", waybill("show", "trust/2.root.json", cwd=folder).out)
+
+
+def test_trust_names_each_key_whose_place_it_does_not_know(three_officers: Path) -> None:
+    folder = three_officers
+    (folder / "trust" / "2.root.json").unlink()
+    path = folder / "trust.yaml"
+    path.write_text(path.read_text().replace(', use: "file:keys/root-2.key"', ""))
+    # The private key lies beside the public one.
+    assert f"--key {folder}/keys/root-2.key " in waybill("trust", "trust.yaml", cwd=folder).out
+    (folder / "trust" / "2.root.json").unlink()
+    (folder / "keys" / "root-2.key").unlink()
+    shown = waybill("trust", "trust.yaml", cwd=folder).out
+    keys = f"--key {folder}/keys/root-1.key --key KEY-OF-root-2 --key {folder}/keys/root-3.key"
+    sign = f"waybill sign {folder}/trust/2.root.json"
+    assert f"next:\n  {sign} {keys}\nor, for a key on another machine:\n  {sign} --prepare DIR\n" in shown
+
+
 def test_a_folder_is_not_signed_by_a_key_that_attach_would_refuse(three_officers: Path) -> None:
     folder = three_officers
     assert waybill("sign", "trust/2.root.json", "--prepare", "request", cwd=folder).code == 0
     done = waybill("sign", "request", "--key", "keys/release-1.key", cwd=folder)
     assert done.code == 5
     assert "is none of the root keys of version 2 or root keys of version 1" in done.err
-    assert "(root-2)" in done.err
+    assert "root-2 (" in done.err
     assert not list((folder / "request").glob("*.sig"))
 
 

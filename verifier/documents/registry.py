@@ -12,6 +12,7 @@ import msgspec
 
 from manifests.documents import approval, authorisation, closure, consignment, enrolment, review_request
 from manifests.documents.contract import CONTRACT_TYPE, parse_contract
+from manifests.documents.described import key_text
 from manifests.documents.plan import PLAN_TYPE
 from manifests.documents.policy import POLICY_TYPE, parse_policy
 from manifests.documents.release import PREDICATE_TYPE, RELEASE_TYPE
@@ -110,7 +111,7 @@ def document_text(first: str, document: DocumentSummary) -> str:
     lines += [f"{name:<10} {one_line(value)}" for name, value in document.rows]
     lines.append(f"digest     {document.digest}")
     if document.signed_by:
-        lines.append(f"signed by  {', '.join(keyid[:12] for keyid in document.signed_by)}")
+        lines.append(f"signed by  {', '.join(key_text(keyid, document.names) for keyid in document.signed_by)}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from content.signing.detached import RELEASE, DetachedRequest, is_request, read_request, signers_of
 from content.signing.preview import Preview, check_agreed, preview_authorisation, preview_list, preview_root
 from content.signing.previews import preview_request
-from content.signing.request_signers import SIGNERS
+from content.signing.request_signers import SIGNERS, read_signers
 from content.signing.surroundings import Surroundings
 from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation
 from manifests.documents.release import MAX_RELEASE, ReleaseStatement, referenced
@@ -166,11 +166,12 @@ def _file_line(path: Path, request: DetachedRequest) -> str:
         to_sign = path.name in dict(request.to_sign)
         return "the bytes to sign, as they follow from the document" if to_sign else "follows from the document"
     if path.suffix == ".sig" and path.stem in parts:
-        return signers_of(path, request)
+        signers = read_signers(path.parent)
+        return signers_of(path, request, signers.names if signers is not None else {})
     if path.name == "README.txt":
         return "a text for people; it may have been changed"
     if path.name == SIGNERS:
-        return "who has to sign, as it was when the folder was prepared; nothing vouches for it"
+        return "who has to sign, and names of keys, as it was when the folder was prepared; nothing vouches for it"
     return _named_by(path, document if name == RELEASE else None)
 
 

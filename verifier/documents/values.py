@@ -1,7 +1,7 @@
 """What a document says, who signed it, and what its signatures are judged by."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ class DocumentSummary:
         rows: (name, value), or ("", line).
         signed_by: Key ids that its signatures claim.
         fingerprint: Fingerprint on the vendor's paper, of a root document only.
+        names: The vendor's names of keys, by id, from the trust.yaml beside the document; nothing vouches for them.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class DocumentSummary:
     digest: str
     signed_by: tuple[str, ...] = ()
     fingerprint: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,10 @@
 """Documents that a vendor signs."""
 
+from pathlib import Path
+
+from content.signing.vendor_keys import read_vendor_keys
 from manifests.documents import authorisation, closure, consignment
-from manifests.documents.described import authorisation_rows, place_text, revocation_rows, root_rows
+from manifests.documents.described import authorisation_rows, key_text, place_text, revocation_rows, root_rows
 from manifests.documents.release import ReleaseStatement
 from manifests.trust import revocations
 from manifests.trust.envelope import MAX_BUNDLE, bundle_hint, bundle_payload, parse_envelope, verify_statement
@@ -25,9 +28,9 @@ VENDOR_REMEDY = (
 
 
 def read_root(data: bytes, where: str) -> DocumentSummary:
-    signed = parse_root(data, where)
+    signed, names = parse_root(data, where), read_vendor_keys(Path(where)).names
     rows = [("groups", as_groups(signed.fingerprint)), ("words", as_words(signed.fingerprint))]
-    rows += root_rows(signed.root)
+    rows += root_rows(signed.root, names)
     practice = " (practice)" * signed.root.practice
     return DocumentSummary(
         "root",
@@ -37,13 +40,15 @@ def read_root(data: bytes, where: str) -> DocumentSummary:
         digest_of(data),
         claimed_signers(signed.envelope),
         signed.fingerprint,
+        names,
     )
 
 
 def judge_root(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
     chain = require_anchor(judge, VENDOR_REMEDY).chain((data,))
     signers = tuple(one.keyid for one in parse_root(data, where).envelope.signatures)
-    who = ", ".join(keyid[:12] for keyid in signers)
+    names = read_vendor_keys(Path(where)).names
+    who = ", ".join(key_text(keyid, names) for keyid in signers)
     newest = chain.newest
     by = f"in the chain of {newest.vendor} that is trusted, known up to root {newest.version}; signed by {who}"
     return SignedBy(by, signers, newest.practice)
@@ -52,8 +57,10 @@ def judge_root(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
 def read_list(data: bytes, where: str) -> DocumentSummary:
     envelope, revoked = revocations.parse_revocations(data, where)
     title = f"{revoked.vendor}, revocation list {revoked.version}"
-    rows = tuple(revocation_rows(revoked))
-    return DocumentSummary("revocations", title, rows, revoked, digest_of(data), claimed_signers(envelope))
+    names = read_vendor_keys(Path(where)).names
+    rows = tuple(revocation_rows(revoked, names))
+    signed_by = claimed_signers(envelope)
+    return DocumentSummary("revocations", title, rows, revoked, digest_of(data), signed_by, names=names)
 
 
 def judge_list(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:
@@ -66,7 +73,8 @@ def read_authorisation(data: bytes, where: str) -> DocumentSummary:
     envelope, permit = authorisation.parse_authorisation(data, where)
     rows = tuple(authorisation_rows(permit, digest_of(envelope.payload_bytes)))
     title = f"{permit.vendor}, number {permit.number}, for {permit.product}"
-    return DocumentSummary("authorisation", title, rows, permit, digest_of(data), claimed_signers(envelope))
+    names, signed_by = read_vendor_keys(Path(where)).names, claimed_signers(envelope)
+    return DocumentSummary("authorisation", title, rows, permit, digest_of(data), signed_by, names=names)
 
 
 def judge_authorisation(data: bytes, judge: DocumentJudge, where: str) -> SignedBy:

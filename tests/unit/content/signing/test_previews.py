@@ -57,9 +57,9 @@ def test_a_root_is_shown_before_the_passphrase_is_asked_for(vendor: Vendor) -> N
     assert done.code == 2, done.err
     assert done.err.index("joins        root") < done.err.index("a passphrase is needed")
     shown = lines(done)
-    dan, cat = (id_of(vendor, name)[:12] for name in ("dan", "cat"))
-    assert f"joins root: {dan} (dan)" in shown
-    assert f"leaves root: {cat} (cat), revoked" in shown
+    dan, cat = (f"{name} ({id_of(vendor, name)[:12]})" for name in ("dan", "cat"))
+    assert f"joins root: {dan}" in shown
+    assert f"leaves root: {cat}, revoked" in shown
     assert "changes threshold of root from 2 to 1" in shown
     assert "warning threshold of role root falls from 2 to 1" in shown
     assert f"fingerprint {as_groups(root_fingerprint(vendor, '2.root.json'))}" in shown
@@ -111,9 +111,9 @@ def test_after_a_signature_who_is_missing_and_what_is_next(vendor: Vendor) -> No
     vendor.trust(**{**ROLES, "consignment": (["desk", "desk-2"], 1)})
     root = vendor.path / "trust" / "2.root.json"
     done = waybill("sign", root, "--key", vendor.key("ann"))
-    ben, cat = (id_of(vendor, name)[:12] for name in ("ben", "cat"))
-    assert f"({', '.join(sorted((f'{ben} (ben)', f'{cat} (cat)')))})"[1:-1] in done.out
-    assert f"  waybill sign {root} --key KEY" in done.out.splitlines()
+    by_id = sorted((id_of(vendor, name), f"{name} ({id_of(vendor, name)[:12]})") for name in ("ben", "cat"))
+    assert ", ".join(shown for _, shown in by_id) in done.out
+    assert f"  waybill sign {root} --key {vendor.key(by_id[0][1].split()[0])}" in done.out.splitlines()
     assert any(line.startswith(f"  waybill sign {root} --prepare DIR") for line in done.out.splitlines())
     done = waybill("sign", root, "--key", vendor.key("cat"))
     assert "missing" not in done.out
@@ -155,10 +155,14 @@ def test_a_list_names_what_it_revokes(vendor: Vendor, tmp_path: Path) -> None:
     key = encrypted(vendor, "late")
     shown = lines(waybill("sign", revoked, "--key", key))
     assert any(line.startswith("release ") and "(small " in line for line in shown)
-    assert f"key {id_of(vendor, 'build-1')[:12]} (build-1), new" in shown
+    named = f"key build-1 ({id_of(vendor, 'build-1')[:12]}), new"
+    assert named in shown
     assert waybill("sign", revoked, "--prepare", tmp_path / "request").code == 0
     shown = lines(waybill("sign", tmp_path / "request", "--key", key))
     assert any(line.startswith("release ") and "(small " in line for line in shown)
+    assert named in shown  # the folder names the keys
+    assert named in lines(waybill("show", tmp_path / "request"))
+    assert named.removesuffix(", new") in lines(waybill("show", revoked))
 
 
 AUTHORISATION = """\
