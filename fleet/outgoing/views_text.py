@@ -9,7 +9,7 @@ from fleet.outgoing.offboard import OffboardingState
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
 from fleet.rules.history import HistoryEvent
 from manifests.documents.report import Report
-from manifests.documents.report_text import answered, heeded, left_out, probe_text
+from manifests.documents.report_text import answered, heeded, left_out, probe_text, waiting_words
 from manifests.words.errors import AttentionError
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, rfc3339
@@ -156,10 +156,11 @@ def _times(page: SitePage, now: datetime) -> Rows:
 
 
 def _waiting(report: Report) -> Rows:
-    return [
-        (f"waits {item.item}", ", ".join(f"{role.role} {role.have} of {role.need}" for role in item.roles) or item.kind)
-        for item in report.waiting
-    ]
+    rows: Rows = []
+    for item in report.waiting:
+        verb, words = waiting_words(item)
+        rows.append((f"{verb} {item.item}", words.removeprefix(" ").removeprefix(", ") or item.kind))
+    return rows
 
 
 def _page_details(page: SitePage, last: int | None) -> Rows:

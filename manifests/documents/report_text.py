@@ -3,8 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from manifests.documents.report import Dropped, Report, ReportedHealth, RequestResult
+from manifests.documents.report import Dropped, Report, ReportedHealth, RequestResult, WaitingItem
 from manifests.words.units import show_times
+
+# Ends the kind of an item that waits and cannot be carried out at its site.
+REFUSED = "-refused"
 
 
 def contradictions(report: Report) -> tuple[str, ...]:
@@ -26,6 +29,15 @@ def contradictions(report: Report) -> tuple[str, ...]:
     if measured and wrong and not failing:
         lines.append(f"every probe passes, but not all of the release is there: {', '.join(wrong[:3])}")
     return tuple(lines)
+
+
+def waiting_words(item: WaitingItem) -> tuple[str, str]:
+    """Return ``waits`` or, for an item that the site cannot carry out, ``refused``; then for which roles or of what."""
+    kind = item.kind.removesuffix(REFUSED)
+    if kind != item.kind:
+        return "refused", f", {kind}"
+    asked = ", ".join(f"{role.role} {role.have} of {role.need}" for role in item.roles)
+    return "waits", f" for {asked}" if asked else ""
 
 
 def probe_text(health: ReportedHealth) -> str:
@@ -100,8 +112,8 @@ def report_lines(report: Report) -> tuple[str, ...]:
         lines.append(f"{component.kind:<9}  {component.name}: {seen}, {component.observed or component.expected}")
     lines += [f"probe      {one.probe}: {probe_text(one)}" for one in report.health]
     for item in report.waiting:
-        asked = ", ".join(f"{one.role} {one.have} of {one.need}" for one in item.roles)
-        lines.append(f"waits      {item.item}{f' for {asked}' if asked else ''}, since report {item.since_seq}")
+        verb, words = waiting_words(item)
+        lines.append(f"{verb:<9}  {item.item}{words}, since report {item.since_seq}")
     lines += [f"answer {one.consignment:<3} {answered(one)}" for one in report.requests]
     lines += [f"left out   {left_out(one)}" for one in report.dropped]
     return tuple(lines)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from manifests.documents import report as r
+from manifests.documents.report_text import REFUSED
 from manifests.documents.signed_report import Expected, expected_components
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
@@ -23,7 +24,7 @@ from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.outbox import enrolment_digest, enrolment_of, read_report, succession_of
-from verifier.site.releases import revoked_release, running_revoked
+from verifier.site.releases import below_floor, revoked_release, running_revoked
 from verifier.site.unread import attempt
 
 T = TypeVar("T")
@@ -179,17 +180,18 @@ def _component(want: Expected, seen: Component | None) -> r.ReportedComponent:
 def _waiting(site: Site) -> Iterable[r.WaitingItem]:
     """Return the items that wait. The digest of a proposal is left out: it could be that of the configuration.
 
-    A revoked release is left out too: nobody can approve or install it, and no approval would change that.
+    A release that is revoked or below the floor is left out too: nobody can approve or install it, and no approval
+    would change that.
     """
     for waiting in waiting_items(site):
         head = waiting.head
-        if head.kind == "release" and revoked_release(site, head.digest) is not None:
+        if head.kind == "release" and (below_floor(site, head.item) or revoked_release(site, head.digest) is not None):
             continue
         if head.kind == "export":
             continue  # the number of this report says that the one before was not exported
         yield r.WaitingItem(
             item=head.item,
-            kind=f"{head.kind}-refused" if waiting.problem else head.kind,
+            kind=f"{head.kind}{REFUSED}" if waiting.problem else head.kind,
             digest=head.digest if head.kind in ("release", "rollback") else None,
             roles=tuple(
                 r.RoleCount(role=role.role, have=role.have, need=role.need) for role in waiting.roles if role.need

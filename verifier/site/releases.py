@@ -168,6 +168,13 @@ def revoked_release(site: Site, release: str) -> str | None:
     return None
 
 
+def below_floor(site: Site, item: str) -> bool:
+    """Return whether the received release lies below the floor of its channel: it can never be installed here."""
+    received = site.state.installs.received(item)
+    floor = None if received is None else site.state.floor_of(received.channel)
+    return received is not None and floor is not None and received.mark < floor
+
+
 def facts_of(state: SiteState, also: str | None = None) -> SiteFacts:
     """Return the facts that `judge_release` needs, for the channel that the site follows.
 

@@ -215,7 +215,8 @@ def _judge_step(release: Release, digest: str, site: SiteFacts) -> list[Finding]
         error = RefusedError(
             f"release sequence {mark.sequence} is below the floor {site.floor.sequence} of this site",
             where="sequence",
-            remedy="ask the vendor for a rollback authorisation for this site",
+            remedy=f"receive a release of sequence {site.floor.sequence} or later; an authorisation of the vendor "
+            "allows only a rollback to a generation that ran here",
         )
         findings.append(refused("below-floor", error))
     top = site.highest or site.floor
