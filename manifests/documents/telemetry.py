@@ -15,6 +15,8 @@ from manifests.words.errors import MalformedError
 TELEMETRY_TYPE = "application/vnd.waybill.telemetry.v1+json"
 MAX_TELEMETRY = 1 << 20
 MAX_ROWS = 100_000
+HANDLER_RESULT_TYPE = "application/vnd.waybill.handler-result.v1+json"
+MAX_HANDLER_RESULT = 64 << 10
 
 # A word of an enumeration, a version or a digest; which of them, the contract says.
 TelemetryWord = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}\Z")]
@@ -65,6 +67,27 @@ class Telemetry(Document, frozen=True, kw_only=True, tag_field="type", tag=TELEM
     @property
     def digest(self) -> str:
         return digest_of(encode(self))
+
+
+class HandlerResult(Document, frozen=True, kw_only=True, tag_field="type", tag=HANDLER_RESULT_TYPE):
+    """What one run of a handler says for one signal; a file of the site, which becomes a row of its next report.
+
+    Attributes:
+        signal: The signal of kind ``command-result`` that lists the values.
+        start: When the handler began, by the site's clock.
+        release: The release that ran; None while none ran.
+        values: By field of the signal.
+    """
+
+    signal: Word
+    start: Time
+    release: Digest | None = None
+    values: Annotated[dict[Word, Value], Meta(min_length=1, max_length=64)]
+
+
+def parse_handler_result(data: bytes, what: str = "handler result") -> HandlerResult:
+    """Read the result of a handler; whether the contract allows it is not checked here. Raises MalformedError."""
+    return parse(data, HandlerResult, what, max_bytes=MAX_HANDLER_RESULT)
 
 
 def parse_telemetry(data: bytes, what: str = "telemetry") -> Telemetry:

@@ -3,7 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
-from manifests.documents.telemetry import SignalRows, Telemetry, TelemetryRow, parse_telemetry
+from manifests.documents.telemetry import (
+    HandlerResult,
+    SignalRows,
+    Telemetry,
+    TelemetryRow,
+    parse_handler_result,
+    parse_telemetry,
+)
 from manifests.words.canonical import encode
 from manifests.words.errors import MalformedError
 
@@ -44,3 +51,12 @@ def test_signals_are_sorted_and_the_environment_is_the_sites() -> None:
     ):
         with pytest.raises(MalformedError):
             parse_telemetry(encode(wrong))
+
+
+def test_a_handler_result_is_read_back_and_holds_no_sentence() -> None:
+    result = HandlerResult(signal="selftest", start="2026-11-20T00:00:00Z", values={"verdict": "ok"})
+    assert parse_handler_result(encode(result)) == result
+    with pytest.raises(MalformedError):
+        parse_handler_result(encode(replace(result, values={"verdict": "not ok"})))
+    with pytest.raises(MalformedError):
+        parse_handler_result(b"x" * (64 << 10) + b"x")
