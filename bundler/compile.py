@@ -11,8 +11,9 @@ from content.bundle.head_writer import RESERVE, choose_bulk_at
 from content.bundle.oci import REF_NAME, Descriptor
 from content.bundle.oci_writer import encode_index
 from manifests.authored.handwritten import compiled
-from manifests.authored.release_yaml import HandlerFile, ReleaseFile
+from manifests.authored.release_yaml import HandlerFile, HostFile, ReleaseFile
 from manifests.authored.values_yaml import compile_value
+from manifests.documents.host_needs import HostNeeds
 from manifests.documents.release import (
     BULK_STEP,
     MAX_HEAD,
@@ -97,6 +98,7 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
         collected,
         plan,
         format=1,
+        host=None if source.host is None else _host(source.host),
         images=tuple(image.image for image in collected.images),
         handlers=tuple(_handler(handler) for handler in source.handlers),
         install=tuple(
@@ -127,6 +129,16 @@ def _limits(handler: HandlerFile) -> Limits:
     limits = handler.limits
     memory, output = parse_size(limits.memory), parse_size(limits.output)
     return Limits(seconds=parse_duration(limits.time), memory_bytes=memory, output_bytes=output)
+
+
+def _host(host: HostFile) -> HostNeeds:
+    return compiled(
+        HostNeeds,
+        host,
+        disk_bytes=None if host.disk is None else parse_size(host.disk),
+        memory_bytes=None if host.memory is None else parse_size(host.memory),
+        clock_seconds=None if host.clock is None else parse_duration(host.clock),
+    )
 
 
 def _seconds(text: str | None, default: int) -> int:

@@ -62,8 +62,8 @@ def check_only_forecast(review: Review, acts: list[ForecastAct]) -> None:
     parts = begins & {"backup", "migrate", "undo", "restore"}
     assert bool(review.back.takes_seconds) == bool(parts), "the estimate is of acts, and each act has one"
     assert ("backups and migrations" in facts["downtime"]) == (bool(parts) and not back)
-    assert review.rooms is not None
-    named = [place for room in review.rooms for place in room.places if place.startswith("backups/")]
+    assert review.host.rooms is not None
+    named = [place for room in review.host.rooms for place in room.places if place.startswith("backups/")]
     assert bool(named) == ("backup" in begins), "space is named for the backups that are made"
     for _, name, text in review.findings:
         if name == "service-stops":

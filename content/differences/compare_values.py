@@ -23,6 +23,7 @@ PARTS = (
     "handlers",
     "steps",
     "probes",
+    "host",
     "rollback",
     "policy",
     "root",

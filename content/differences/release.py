@@ -13,7 +13,7 @@ from manifests.documents.release import Handler, Image, InstallStep, Probe, Rele
 from manifests.documents.rollback import Rollback
 from manifests.foreign.sbom import SbomComponent
 from manifests.words.text import argv
-from manifests.words.units import show_duration, show_size
+from manifests.words.units import show_count, show_duration, show_size
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def release_differences(old: ReleaseDocuments | None, new: ReleaseDocuments) -> 
             items("handlers", handler_facts),
             items("install", _step_facts, "step"),
             items("probes", probe_facts),
+            compare_facts("host", host_facts(before), host_facts(after)),
             compare_facts("rollback", _rollback(old.rollback if old else None), _rollback(new.rollback)),
         )
     )
@@ -266,6 +267,35 @@ def probe_facts(probe: Probe, _: Release | None = None) -> dict[str, str]:
     elif probe.step:
         what = f"step {probe.step} is as released"
     return {"looks at": what, "passes": f"{probe.passes} in a row, every {show_duration(probe.every_seconds)}"}
+
+
+def host_facts(release: Release | None) -> dict[str, str]:
+    """Return what the release needs of its host, in the words in which the result of the look is shown."""
+    needs = release.host if release is not None else None
+    if needs is None:
+        return {}
+    facts: dict[str, str] = {}
+    if needs.disk_bytes is not None:
+        facts["disk"] = f"{show_size(needs.disk_bytes)} free beside what the install needs"
+    if needs.memory_bytes is not None:
+        facts["memory"] = f"{show_size(needs.memory_bytes)} in total"
+    if needs.cores is not None:
+        facts["cores"] = str(needs.cores)
+    if needs.kernel is not None:
+        facts["kernel"] = f"{needs.kernel} or newer"
+    for port in needs.ports:
+        facts[f"port {port}"] = "nothing else listens there"
+    if needs.clock_seconds is not None:
+        facts["clock"] = f"at most {show_duration(needs.clock_seconds)} from other clocks"
+    for certificate in needs.certificates:
+        facts[f"certificate {certificate.endpoint}"] = f"good for {show_count(certificate.days, 'day')}"
+    if needs.registry is not None:
+        facts["registry"] = "answers"
+    if needs.kubernetes is not None:
+        facts["kubernetes"] = f"{needs.kubernetes} or newer"
+    if needs.warn:
+        facts["only warned of"] = ", ".join(needs.warn)
+    return facts
 
 
 def _rollback(document: Rollback | None) -> dict[str, str]:

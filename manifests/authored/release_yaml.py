@@ -7,6 +7,7 @@ from msgspec import Meta, field
 
 from manifests.authored.handwritten import PathText
 from manifests.authored.values_yaml import ValuesFile
+from manifests.documents.host_needs import HostLists
 from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, TcpProbe
 from manifests.documents.rollback import Command
 from manifests.words.canonical import Document
@@ -115,6 +116,14 @@ class TrialFile(Document, frozen=True, kw_only=True):
     confirm: Literal["probes", "person"]
 
 
+class HostFile(HostLists, frozen=True, kw_only=True):
+    """``host``: sizes and durations with their unit."""
+
+    disk: Text | None = None
+    memory: Text | None = None
+    clock: Text | None = None
+
+
 class ReleaseFile(Document, frozen=True, kw_only=True):
     """``release.yaml``. Paths are relative to it."""
 
@@ -129,6 +138,7 @@ class ReleaseFile(Document, frozen=True, kw_only=True):
     notes: PathText | None = None
     audience: Audience
     needs: Needs
+    host: HostFile | None = None
     floor: Positive
     fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
     advisories: Annotated[tuple[PathText, ...], Meta(max_length=1024)] = ()

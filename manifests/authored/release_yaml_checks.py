@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from manifests.authored.handwritten import Faults, Handwritten
-from manifests.authored.release_yaml import NONE, HandlerFile, ImageFile, ProbeFile, ReleaseFile, parse_from
+from manifests.authored.release_yaml import NONE, HandlerFile, HostFile, ImageFile, ProbeFile, ReleaseFile, parse_from
 from manifests.authored.values_yaml import compile_values
 from manifests.documents.contract import Contract
+from manifests.documents.host_needs import host_contradictions
 from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
 from manifests.documents.rollback import Rollback
@@ -25,6 +26,8 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Waybil
     """Everything that cannot hold inside ``release.yaml``, each with ``file:line``."""
     yield from _facts(file, release)
     yield from _names(file, release)
+    if release.host is not None:
+        yield from _host(file, release.host)
     for i, image in enumerate(release.images):
         yield from _image(file, f"$.images[{i}]", image, release)
     for name, signer in release.signers.items():
@@ -166,6 +169,14 @@ def _facts(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:
         if fix.in_ not in parts:
             problem = f"{fix.in_!r} is not an image, file set, chart or program of this release"
             yield file.wrong(problem, f"$.fixes[{i}].in")
+
+
+def _host(file: Handwritten, host: HostFile) -> Iterator[MalformedError]:
+    for name, parse in (("disk", parse_size), ("memory", parse_size), ("clock", parse_duration)):
+        if getattr(host, name) is not None:
+            yield from file.problems(parse, getattr(host, name), f"$.host.{name}")
+    for problem, place in host_contradictions(host):
+        yield file.wrong(problem, f"$.host{place}")
 
 
 def _names(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError]:

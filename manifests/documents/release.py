@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from manifests.documents.contract import Values
+from manifests.documents.host_needs import HostNeeds
 from manifests.documents.rollback import Command, Range
 from manifests.trust.envelope import Statement, statement
 from manifests.trust.keys import PublicKey
@@ -266,6 +267,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
         members: What follows the head, in order: index.json, VERIFY.txt, then blobs, no digest twice.
         authorisations: Permissions, in envelopes of their own, to leave this very release for one below its floor.
         kits: Digests of the verifiers that read this format.
+        host: What the host must have before anybody is asked to agree.
         sigstore: The ``trusted_root.json`` for signers that are identities; the root decides whether it may be.
     """
 
@@ -281,6 +283,7 @@ class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE
     notes: Blob | None = None
     audience: Audience
     needs: Needs
+    host: HostNeeds | None = None
     floor: Positive
     fixes: Annotated[tuple[Fix, ...], Meta(max_length=10000)] = ()
     advisories: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()

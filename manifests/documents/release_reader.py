@@ -1,6 +1,7 @@
 """Parse ``release.json`` and check it against itself."""
 
 from manifests.documents.contract import check_values
+from manifests.documents.host_needs import host_contradictions
 from manifests.documents.release import MAX_RELEASE, Release, WrongRelease, referenced
 from manifests.words.canonical import parse
 from manifests.words.errors import MalformedError
@@ -147,6 +148,11 @@ def _check_probes(release: Release, refuse: WrongRelease) -> None:
             raise refuse("no such file in the release", f"probes[{i}].file")
 
 
+def _check_host(release: Release, refuse: WrongRelease) -> None:
+    for problem, place in host_contradictions(release.host) if release.host is not None else ():
+        raise refuse(problem, f"host{place}")  # F-8.22
+
+
 # Each check is one group of rules of docs/format.md; they are run in this order, and the first that fails is reported.
 _CHECKS = (
     _check_members,
@@ -157,4 +163,5 @@ _CHECKS = (
     _check_handlers,
     _check_steps,
     _check_probes,
+    _check_host,
 )

@@ -1,7 +1,7 @@
 """A review request that is carried to an approver elsewhere, and the answer to it."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -76,6 +76,16 @@ class StatedFinding(Document, frozen=True, kw_only=True):
     text: Text
 
 
+class StatedHost(Document, frozen=True, kw_only=True):
+    """One need of a release, and what the site observed on its host."""
+
+    check: Text
+    status: Literal["passed", "warned", "failed"]
+    needs: Text
+    observed: Text
+    remedy: Text
+
+
 class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=REQUEST_TYPE):
     """What an approver elsewhere needs. Documents are named here and lie beside it, by digest.
 
@@ -92,7 +102,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
         said: Approvals and rejections of this plan so far.
         proposers: Accounts that received it.
         emergency: The rules that somebody at the site could use instead of the ordinary ones.
-        work, more_leaves, rooms, findings, unread: What only the site can know, in its words.
+        work, more_leaves, rooms, host, findings, unread: What only the site can know, in its words.
     """
 
     items: Items
@@ -116,6 +126,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     work: Lines = ()
     more_leaves: Lines = ()
     rooms: Annotated[tuple[StatedSpace, ...], Meta(max_length=64)] | None = None
+    host: Annotated[tuple[StatedHost, ...], Meta(max_length=4096)] = ()
     findings: Annotated[tuple[StatedFinding, ...], Meta(max_length=4096)] = ()
     unread: Lines = ()
 

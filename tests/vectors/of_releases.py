@@ -263,7 +263,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "release-contradicts": (
         "Parts of release.json that do not agree: audience (F-8.3), floor (F-8.4), ways (F-8.5), members (F-8.12, "
         "F-8.13), names given twice (F-8.14), what is absent (F-8.21), images and their signers (F-8.6, F-8.15, "
-        "F-8.16), files (F-8.7), handlers (F-8.8), the install plan (F-8.9), probes (F-8.10).",
+        "F-8.16), files (F-8.7), handlers (F-8.8), the install plan (F-8.9), probes (F-8.10), "
+        "needs of the host (F-8.22).",
         {
             "audience-nobody": saying(put("audience", {})),
             "audience-everyone-and-some": saying(put("audience.everyone", True)),
@@ -350,6 +351,18 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "probe-file": saying(with_probe(tcp=None, file={"files": "service", "path": "run.py"})),
             "probe-file-unknown": saying(with_probe(tcp=None, file={"files": "service", "path": "other"})),
             "probe-file-set-unknown": saying(with_probe(tcp=None, file={"files": "other", "path": "run.py"})),
+            "host": saying(put("host", {"disk_bytes": 1, "ports": [80, 443], "warn": ["ports"]})),
+            "host-of-nothing": saying(put("host", {"warn": []})),
+            "host-only-warns": saying(put("host", {"warn": ["disk"]})),
+            "host-warns-of-another": saying(put("host", {"cores": 2, "warn": ["memory"]})),
+            "host-warns-twice": saying(put("host", {"cores": 2, "warn": ["cores", "cores"]})),
+            "host-port-twice": saying(put("host", {"ports": [80, 80]})),
+            "host-port-above": saying(put("host", {"ports": [65536]})),
+            "host-certificate-twice": saying(
+                put("host", {"certificates": [{"days": days, "endpoint": "api"} for days in (1, 2)]})
+            ),
+            "host-look-unknown": saying(put("host", {"cores": 2, "warn": ["weather"]})),
+            "host-default-written": saying(put("host", {"cores": 2, "ports": []})),
             "probe-url-escape": saying(with_probe(tcp=None, http={"endpoint": "a", "path": "http://x", "status": 200})),
         },
     ),

@@ -28,6 +28,7 @@ from manifests.words.fingerprint import as_groups
 from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
+from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.generations import MAX_CONFIG
 from verifier.trust.findings import Finding
 
@@ -172,6 +173,7 @@ def _read_input(
             rooms=None
             if request.rooms is None
             else tuple(convert(stated, SpaceNeed, from_attributes=True) for stated in request.rooms),
+            host=tuple(convert(stated, PreflightResult, from_attributes=True) for stated in request.host),
             # A site writes no request for an item that it refuses, so the level "error" cannot occur here.
             findings=tuple(
                 Finding(stated.finding, "warning" if stated.level == "warning" else "ok", stated.text)

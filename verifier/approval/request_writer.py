@@ -16,6 +16,7 @@ from manifests.documents.review_request import (
     Spare,
     Stated,
     StatedFinding,
+    StatedHost,
     StatedSpace,
     sign_request,
 )
@@ -30,6 +31,7 @@ from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.verdicts import approval_status, verdicts_on
 from verifier.change.driver_steps import LoadDriver
 from verifier.change.space import SpaceNeed
+from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
 from verifier.site.releases import read_kept_head
@@ -181,6 +183,7 @@ def _collect(
         work=_texts(review_input.work),
         more_leaves=_texts(review_input.more_leaves),
         rooms=None if review_input.rooms is None else tuple(_space(need) for need in review_input.rooms),
+        host=tuple(_host(result) for result in review_input.host),
         findings=tuple(
             StatedFinding(finding=finding.id, level=finding.level, text=one_line(finding.text)[:MAX_TEXT])
             for finding in review_input.findings
@@ -208,6 +211,11 @@ def _stated(folder: _DocumentFolder, side: ReleaseDocuments, head: VerifiedHead 
 
 def _space(need: SpaceNeed) -> StatedSpace:
     return convert(replace(need, places=_texts(need.places)), StatedSpace, from_attributes=True)
+
+
+def _host(result: PreflightResult) -> StatedHost:
+    check, needs, observed, remedy = _texts((result.check, result.needs, result.observed, result.remedy))
+    return StatedHost(check=check, status=result.status, needs=needs, observed=observed, remedy=remedy)
 
 
 def _texts(lines: Iterable[str]) -> tuple[str, ...]:

@@ -27,10 +27,9 @@ from manifests.words.fingerprint import as_groups
 from manifests.words.text import argv
 from manifests.words.units import show_duration, show_size
 from manifests.words.version import in_any
-from verifier.approval.review_input import ReleaseSigners, ReviewInput
+from verifier.approval.review_input import ReleaseSigners, ReviewedHost, ReviewInput
 from verifier.change.below_floor import authorisation_facts
 from verifier.change.forecast import part_label, proves_words
-from verifier.change.space import SpaceNeed
 from verifier.runtime.setup import FAILED
 from verifier.site.journal.events import Act
 
@@ -140,7 +139,7 @@ class Review:
     work: tuple[str, ...]
     back: RollbackOutlook | None
     downtime_seconds: int
-    rooms: tuple[SpaceNeed, ...] | None
+    host: ReviewedHost
     findings: tuple[tuple[str, str, str], ...]
     notes: tuple[DocumentNote, ...]
 
@@ -162,6 +161,7 @@ def review_fields(review: Review) -> dict[str, object]:
     """Return the review for programs: every field by its name, those of ``telemetry`` among them."""
     fields: dict[str, object] = msgspec.to_builtins(review)
     del fields["telemetry"], fields["notes"]
+    fields |= {"rooms": msgspec.to_builtins(review.host.rooms), "host": msgspec.to_builtins(review.host.checks)}
     sboms = [note.line for note in review.notes if note.kind == "read"]
     telemetry: dict[str, object] = msgspec.to_builtins(review.telemetry)
     differences = [difference.fields() for difference in review.differences]
@@ -209,7 +209,7 @@ def make_review(given: ReviewInput) -> Review:
         work=given.work,
         back=_rollback_outlook(given, after, advisories, left) if after else None,
         downtime_seconds=sum(step.downtime_seconds for side in _installed(given) for step in side.release.install),
-        rooms=given.rooms,
+        host=ReviewedHost(given.rooms, given.host),
         findings=(*((finding.level, finding.id, finding.text) for finding in given.findings), *_no_way_back(given)),
         notes=(*_lost(given), *(note for side in (before, *given.releases) if side for note in side.notes)),
     )

@@ -26,11 +26,13 @@ from verifier.change.clearing import Clearing, plan_clearing
 from verifier.change.consequences import findings_of_change, rollbacks_alone, rollbacks_text
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import Forecast, forecast
+from verifier.change.host_check import check_host
 from verifier.change.route import Route
 from verifier.change.site_check import CheckPrograms, check_site
 from verifier.change.space import SpaceNeed, space_needs
 from verifier.change.values import Change
 from verifier.rules.agreement import tight_roles
+from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import Generation
@@ -52,6 +54,14 @@ class ReleaseSigners:
 
 
 @dataclass(frozen=True)
+class ReviewedHost:
+    """The host when the review was made: space for the change, and what the releases need with what was observed."""
+
+    rooms: tuple[SpaceNeed, ...] | None
+    checks: tuple[PreflightResult, ...]
+
+
+@dataclass(frozen=True)
 class ReviewInput:
     """Everything from which a review is made.
 
@@ -64,6 +74,7 @@ class ReviewInput:
         authorised: For a rollback below the floor, the vendor's authorisation.
         more_leaves: Telemetry that leaves under the new ``site.yaml`` and did not before.
         rooms: Free space and need for each file system; None when it was not measured.
+        host: What the releases need of the host, each with what was observed.
         unread: Releases that could not be read, one line each.
     """
 
@@ -79,6 +90,7 @@ class ReviewInput:
     authorised: SignedAuthorisation | None = None
     more_leaves: tuple[str, ...] = ()
     rooms: tuple[SpaceNeed, ...] | None = None
+    host: tuple[PreflightResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     unread: tuple[str, ...] = ()
 
@@ -96,10 +108,11 @@ def read_review_input(
     """
     if isinstance(asked, Change | Route):
         hops = asked.hops if isinstance(asked, Route) else (asked,)
-        missing = check_site(site, hops, load, check_programs)
+        host = check_host(site, hops, load)
+        missing = (*check_site(site, hops, load, check_programs), *host.findings)
         review_input = _of_releases(site, asked, load, read or site.store.get)
         lacks = tuple(Finding(finding.error.finding, "warning", finding.text) for finding in missing)
-        return replace(review_input, findings=(*lacks, *review_input.findings))
+        return replace(review_input, host=host.results, findings=(*lacks, *review_input.findings))
     review_input = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
         return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))

@@ -31,6 +31,7 @@ def make_review_page(
     sections = (
         *first,
         Section(agreement.title, agreement.lines, (*agreement.facts, *_outlook(review)), after=agreement.after),
+        _host(review),
         _warnings(review),
         *_releases(review),
         *_release_notes(review),
@@ -43,6 +44,7 @@ def make_review_page(
         _differences("config schema", review, "path", "schema"),
         _config(review),
         _differences("steps and probes", review, "name", "steps", "probes"),
+        _differences("needs of the host", review, "what", "host"),
         _work(review),
         rollback_section(review),
         Section("space", facts=tuple(_space(review))),
@@ -91,6 +93,18 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
             downtime += f"; {what} about {show_duration(back.takes_seconds)}"
         facts.append(("downtime", downtime))
     return facts
+
+
+def _host(review: Review) -> Section:
+    """Return each need of the host with what was observed there when the review was made; what failed is marked."""
+    rows = (
+        Row(
+            (result.check, result.status, result.needs, result.observed),
+            None if result.status == "passed" else "warning",
+        )
+        for result in review.host.checks
+    )
+    return Section("the host", table=Table(("check", "result", "needed", "observed"), tuple(rows), whole=True))
 
 
 def _warnings(review: Review) -> Section:
@@ -262,10 +276,10 @@ def rollback_section(review: Review) -> Section:
 
 
 def _space(review: Review) -> list[tuple[str, str]]:
-    if review.rooms is None:
+    if review.host.rooms is None:
         return [("space", "not measured")] if review.way else []
     facts = []
-    for need in review.rooms:
+    for need in review.host.rooms:
         fits = need.bytes <= need.free_bytes and need.inodes <= need.free_inodes
         text = (
             f"needs {show_size(need.bytes)} and {need.inodes} files; "

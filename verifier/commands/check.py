@@ -1,5 +1,6 @@
 """waybill check"""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from console.options import command
@@ -7,11 +8,25 @@ from console.result import Result
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.items import approvable_of, hops_of
 from verifier.approval.queue import waiting_items
+from verifier.change.host_check import HostCheck, check_host
 from verifier.change.site_check import check_site, failures, lines_to_add
 from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
 from verifier.install.context import Runtime
+from verifier.runtime.preflight.result import PreflightResult
 from verifier.runtime.setup import SetupFinding
 from verifier.site.folder import Site
+
+
+@dataclass(frozen=True)
+class ItemCheck:
+    """What is missing here for an item, and what its releases need of the host."""
+
+    findings: tuple[SetupFinding, ...]
+    host: HostCheck = field(default_factory=HostCheck)
+
+    @property
+    def everything(self) -> tuple[SetupFinding, ...]:
+        return (*self.findings, *self.host.findings)
 
 
 @command(examples=("waybill check", "waybill check r-1.4.2", "waybill check r-1.4.2 --json"))
@@ -20,8 +35,9 @@ from verifier.site.folder import Site
 def check_command(items: tuple[str, ...], place: Path | None) -> Result:
     """Look for everything that this site lacks for ITEM; change nothing.
 
-    It looks at drivers, settings, endpoints, programs, accounts, secrets, the registry, the sandbox and the space. All
-    findings are printed at once, with the lines to add to site.yaml. No approval is needed.
+    It looks at drivers, settings, endpoints, programs, accounts, secrets, the registry, the sandbox and the space, and
+    at what the release needs of the host: each need is passed, warned or failed. All findings are printed at once,
+    with the lines to add to site.yaml. No approval is needed.
 
     Several releases are one plan. Without ITEM, every release and configuration that waits is looked at. A registry has
     to answer within 5 seconds.
@@ -29,37 +45,44 @@ def check_command(items: tuple[str, ...], place: Path | None) -> Result:
     site, runtime = open_here(place), runtime_here()
     if items:
         return _result({" ".join(items): check_item(site, items, runtime)})
-    by_item: dict[str, tuple[SetupFinding, ...]] = {}
+    by_item: dict[str, ItemCheck] = {}
     for waiting in waiting_items(site):
         if waiting.head.kind in ("release", "config"):
             by_item[" ".join(waiting.items)] = check_item(site, waiting.items, runtime)
     return _result(by_item)
 
 
-def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> tuple[SetupFinding, ...]:
+def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemCheck:
     """Return what is missing for the items; a reason why there is no plan at all is a finding too."""
     try:
         asked = approvable_of(site, items)
     except WaybillError as error:
-        return (SetupFinding("failed", error),)
-    return check_site(site, hops_of(asked), runtime.load, runtime.programs.check)
+        return ItemCheck((SetupFinding("failed", error),))
+    hops = hops_of(asked)
+    return ItemCheck(check_site(site, hops, runtime.load, runtime.programs.check), check_host(site, hops, runtime.load))
 
 
-def _result(by_item: dict[str, tuple[SetupFinding, ...]]) -> Result:
+def _result(by_item: dict[str, ItemCheck]) -> Result:
     lines = [] if by_item else ["nothing waits that could be installed"]
     error: WaybillError | None = None
-    for item, findings in by_item.items():
-        failed = failures(findings)
+    for item, check in by_item.items():
+        failed = failures(check.everything)
         lines.append(f"{item}: {f'{len(failed)} missing' if failed else 'nothing is missing'}")
-        lines += [f"  {finding.text}" for finding in findings]
+        lines += [f"  {finding.text}" for finding in check.findings]
+        lines += [f"  {line}" for line in check.host.lines]
         if failed and error is None:
-            error = _refused(findings, item)
-    everything = tuple(finding for findings in by_item.values() for finding in findings)
+            error = _refused(check.everything, item)
+    everything = tuple(finding for check in by_item.values() for finding in check.everything)
     if add := lines_to_add(everything):
         lines += ["add to site.yaml, and replace each FILL-IN:", *(f"  {line}" for line in add)]
     data = {
         "items": [
-            {"item": item, "findings": [_data(finding) for finding in findings]} for item, findings in by_item.items()
+            {
+                "item": item,
+                "findings": [_data(finding) for finding in check.findings],
+                "host": [preflight_data(result) for result in check.host.results],
+            }
+            for item, check in by_item.items()
         ],
         "add": list(add),
     }
@@ -75,6 +98,17 @@ def _refused(findings: tuple[SetupFinding, ...], item: str) -> RefusedError:
         remedy="do what each finding says, then run this command again; nothing was changed",
         finding="site-not-ready",
     )
+
+
+def preflight_data(result: PreflightResult) -> dict[str, str]:
+    """Return one look at the host or the site for programs."""
+    return {
+        "check": result.check,
+        "status": result.status,
+        "needs": result.needs,
+        "observed": result.observed,
+        "remedy": result.remedy,
+    }
 
 
 def _data(finding: SetupFinding) -> dict[str, object]:

@@ -20,6 +20,7 @@ from manifests.words.units import show_are, show_count, show_size
 from verifier.approval.items import approvable_of, record_proposals
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep, driver_steps
+from verifier.change.host_check import check_host
 from verifier.change.route import Route
 from verifier.change.site_check import check_site, failures, require_site
 from verifier.change.space import plan_space
@@ -109,7 +110,8 @@ def install(site: Site, request: InstallRequest, runtime: Runtime) -> InstallRes
     require_approvals(approvals, " ".join(request.items))
     outside_window = _check_window(site, request)
     # For all releases: what a later one lacks is reported before the first is installed.
-    require_site(check_site(site, route.hops, runtime.load, runtime.programs.check), " ".join(request.items))
+    findings = check_site(site, route.hops, runtime.load, runtime.programs.check)
+    require_site((*findings, *check_host(site, route.hops, runtime.load).findings), " ".join(request.items))
     if site.state.installs.contract is None:  # 4
         _check_contract(route.hops[0], request.contract)
     result = InstallResult(site.state.installs.running)
@@ -138,8 +140,10 @@ def _dry_run(
     What the host lacks decides the exit code before the approvals do: people need not agree before it is there.
     """
     items, first = " ".join(request.items), route.hops[0]
+    host = check_host(site, route.hops, runtime.load)
     findings = check_site(site, route.hops, runtime.load, runtime.programs.check)
-    lines = tuple(finding.text for finding in findings)
+    lines = (*(finding.text for finding in findings), *host.lines)
+    findings = (*findings, *host.findings)
     errors, need = [], None
     checks: tuple[Callable[[], object], ...] = (
         lambda: require_site(findings, items),

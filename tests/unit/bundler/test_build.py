@@ -15,6 +15,7 @@ import pytest
 from content.bundle.head import open_head
 from content.bundle.oci import REF_NAME
 from content.trust.head import verify_head
+from manifests.documents.host_needs import CertificateNeed, HostNeeds
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError, UntrustedError, UsageError
 from tests.images import LayoutWriter, full_layout, sbom, tiny_layout
@@ -52,6 +53,27 @@ def test_plain(shop: Workshop) -> None:
     assert [(one.path, one.executable) for one in files.entries] == [("bin/run.py", True), ("hello.txt", False)]
     assert release.probes[0].every_seconds == 10
     assert release.trial.at_most_seconds == 900
+
+
+def test_needs_of_the_host_are_compiled(shop: Workshop) -> None:
+    shop.release["host"] = {
+        "disk": "20GiB",
+        "memory": "512MiB",
+        "kernel": "5.10",
+        "ports": [8080],
+        "clock": "5m",
+        "certificates": [{"endpoint": "api", "days": 30}],
+        "warn": ["disk"],
+    }
+    assert shop.head(shop.build()).release.host == HostNeeds(
+        disk_bytes=20 << 30,
+        memory_bytes=512 << 20,
+        kernel="5.10",
+        ports=(8080,),
+        clock_seconds=300,
+        certificates=(CertificateNeed(endpoint="api", days=30),),
+        warn=("disk",),
+    )
 
 
 def test_image_with_everything_attached(shop: Workshop) -> None:

@@ -86,8 +86,23 @@ def add(*path: str | int) -> Callable[[object], Change]:
     return to
 
 
+HOST = {
+    "disk": "20GiB",
+    "memory": "4GiB",
+    "cores": 2,
+    "kernel": "5.10",
+    "ports": [8080],
+    "clock": "5m",
+    "certificates": [{"endpoint": "api", "days": 30}],
+    "registry": "answers",
+    "kubernetes": "1.28",
+    "warn": ["memory", "cores"],
+}
+
+
 def test_good() -> None:
     assert problems(full_release()) == []
+    assert problems(full_release() | {"host": HOST}) == []
     assert problems(plain_release()) == []
 
 
@@ -107,6 +122,12 @@ RELEASE_CASES: list[tuple[str, Change, str, str]] = [
     ("signer", put("images", 0, "signed_by")("nobody"), '"nobody"', "'nobody' is not under `signers`"),
     ("no reason", put("images", 0, "signed_by")("none"), '"signed_by"', "needs a `reason`"),
     ("sbom", put("images", 0, "sbom")("none"), '"sbom"', "`sbom: none` and `sbom_reason` go together"),
+    ("host size", put("host")({"disk": "20GB"}), '"disk"', "'20GB' is not a size"),
+    ("host memory", put("host")({"memory": "4"}), '"memory"', "'4' is not a size"),
+    ("host clock", put("host")({"clock": "5"}), '"clock"', "'5' is not a duration"),
+    ("host of nothing", put("host")({}), '"host"', "nothing is needed"),
+    ("host port twice", put("host")({"ports": [80, 80]}), '"ports"', "an entry is given twice"),
+    ("host warning", put("host")({"cores": 2, "warn": ["disk"]}), '"warn"', "disk only warns, and is not stated"),
     ("two signers", put("signers", "ci", "issuer")("i"), '"ci": {', "needs either key, or identity and issuer"),
     ("program", put("handlers", 0, "run")(["sh", "-c", "{which}"]), '"run"', "'sh' is not a program"),
     ("unknown parameter", add("handlers", 0, "run")("{x}"), '"run"', "{x} is not under `parameters`"),

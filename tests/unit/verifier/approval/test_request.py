@@ -104,8 +104,8 @@ def agreed(place: Place, item: str = NEXT) -> dict[str, tuple[str, ...]]:
 
 def told(review: Review) -> object:
     """Everything that is shown; how much is free moves between two looks."""
-    rooms = tuple(replace(one, free_bytes=0, free_inodes=0) for one in review.rooms or ())
-    return msgspec.to_builtins(replace(review, rooms=rooms))
+    rooms = tuple(replace(one, free_bytes=0, free_inodes=0) for one in review.host.rooms or ())
+    return msgspec.to_builtins(replace(review, host=replace(review.host, rooms=rooms)))
 
 
 def refusal(place: Place, path: Path) -> WaybillError:

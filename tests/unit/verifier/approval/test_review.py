@@ -738,8 +738,8 @@ def test_the_review_at_the_site(tmp_path: Path) -> None:
     assert [name for name, _ in review.advisories.fixed] == ["CVE-3", "CVE-9"]
     assert review.back is not None
     assert review.back.reopens == ("CVE-3", "CVE-9")
-    assert review.rooms is not None
-    assert sum(room.bytes for room in review.rooms) > 4 << 20
+    assert review.host.rooms is not None
+    assert sum(room.bytes for room in review.host.rooms) > 4 << 20
     assert review.part("settings", "config") == ()
     paper: Page = make_review_page(review, agreement_section(change, approval_status(site, change)))
     assert "next: waybill approve r-1.1.0 --plan sha256:" in printed(paper)
