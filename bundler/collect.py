@@ -18,7 +18,7 @@ from content.bundle.layout_source import LayoutSource, file_source
 from content.bundle.oci import Descriptor
 from content.bundle.platforms import MAX_KEPT
 from content.bundle.regular_files import regular_files
-from content.bundle.selection import foreign_text, gaps_text
+from content.bundle.selection import foreign_text, gaps_text, nothing_runs_text
 from content.bundle.unpack import Scratch
 from content.registry.image_errors import ImagePlace
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
@@ -212,6 +212,8 @@ def _doubts(image: ImageFile, collected: CollectedImage) -> Iterator[BuildFindin
         place = f"{place} ({collected.place})"
     for doubt in collected.doubts:
         yield BuildFinding("beside-image", f"image {image.name} from {place}: {doubt}")
+    if not collected.runs:
+        yield BuildFinding("nothing-runs", nothing_runs_text(image.name, place))
     if collected.left_out:
         yield BuildFinding("left-out", gaps_text(image.name, place, collected.left_out))
     if foreign := tuple(one for one in collected.absent if one.url is not None):

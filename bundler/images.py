@@ -44,6 +44,7 @@ class CollectedImage:
         documents: Digests of the manifests and indexes that were packed.
         doubts: What hangs beside the image and could not be read, or is not what it says.
         left_out: What its indexes name, nobody asked for by name, and is not there to pack.
+        runs: Whether it holds anything but attestations.
     """
 
     image: Image
@@ -55,6 +56,7 @@ class CollectedImage:
     sboms: ChosenSboms
     doubts: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    runs: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def _collected(request: ImageRequest) -> CollectedImage:
     selection = walk.selection
     root = source.resolve()
     selection.pack_root(root)
+    runs = selection.runs
     subjects = tuple(walk.nodes)
     companions = walk.companions(subjects)
     listed = frozenset((root.digest, *(companion.digest for companion in companions)))
@@ -133,6 +136,7 @@ def _collected(request: ImageRequest) -> CollectedImage:
         sboms=sboms,
         doubts=tuple(source.doubts),
         left_out=tuple(selection.left_out),
+        runs=runs,
     )
 
 

@@ -25,6 +25,7 @@ from content.bundle.oci import (
     parse_oci,
     read_json,
 )
+from content.bundle.schema_1 import SCHEMA_1, SCHEMA_1_TEXT
 from content.bundle.unpack import Scratch
 from manifests.trust.keys import open_regular
 from manifests.words.digest import blob_name, digest_of
@@ -44,8 +45,6 @@ MAX_ENTRIES = 200_000
 MAX_LONG_NAME = 64 << 10
 # `sha256-<hex>` lists referrers (distribution-spec, referrers tag schema); with an ending it is cosign's.
 COMPANION_TAG = re.compile(r"(?:.*:)?sha256-([0-9a-f]{64})(\.sig|\.att|\.sbom)?")
-# Image manifest version 2, schema 1: images of Docker before 1.10.
-_SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _NAME_ARCHIVE = "name a tar of an OCI image layout (skopeo copy ... oci-archive:FILE)"
 _SIZE_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} size=([0-9]{1,19})\n")
 _LINK_RECORD = re.compile(rb"(?:^|\n)[0-9]{1,10} linkpath=([^\n]*)\n")
@@ -137,7 +136,7 @@ class Layout:
         if not entries and not ref and self.index.manifests:
             raise self._no_image("no images that could be meant", self.index.manifests)
         entry = self._names.only(entries, ref, self.name)
-        if entry.media_type in _SCHEMA_1:
+        if entry.media_type in SCHEMA_1:
             raise self._no_image(f"no image called {ref!r} that can be read", (entry,))
         return entry
 
@@ -150,8 +149,8 @@ class Layout:
 
     def _other_than_image(self, entry: Descriptor) -> str:
         """What an entry is that is not chosen as the image."""
-        if entry.media_type in _SCHEMA_1:
-            return "is an image of schema version 1, expected schema version 2 or OCI"
+        if entry.media_type in SCHEMA_1:
+            return SCHEMA_1_TEXT
         if companion := companion_of(entry):
             return f"belongs to {companion[0]} (signature, attestation, SBOM or list of referrers)"
         if entry.artifact_type:

@@ -15,6 +15,7 @@ from content.bundle.oci import (
     parse_oci,
 )
 from content.bundle.platforms import NOT_THERE, ImageHolder, packed_platforms, platform_of
+from content.bundle.schema_1 import SCHEMA_1, SCHEMA_1_TEXT, is_schema_1, schema_1_refused, schema_1_remedy
 from manifests.documents.release import Absent
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
@@ -90,6 +91,7 @@ class ImageSelection:
         platforms: Those that were named, else those that were packed of an index with gaps.
         absent: What is named and not packed.
         left_out: The same in words, where nobody asked for it.
+        runs: Whether something was packed that is no attestation of BuildKit.
         edges: (parent, child) pairs that were packed, of indexes, and of manifests with foreign layers.
     """
 
@@ -106,6 +108,7 @@ class ImageSelection:
         self._fetched: dict[str, tuple[bytes, Document]] = {}
         self._packed: set[str] = set()
         self._matched: set[str] = set()
+        self.runs = False
 
     def pack_root(self, root: Descriptor) -> None:
         """Pack the image, of an index only the platforms that the release names.
@@ -122,6 +125,7 @@ class ImageSelection:
             offered = [own]
             self._matched = {one for one in self.wanted.platforms if fits(own, one)}
             self.pack(root, 0)
+            self.runs = True
         missing = [one for one in self.wanted.platforms if one not in self._matched]
         if missing:
             remedy = "correct `platforms` in release.yaml, or push the missing platforms"
@@ -132,6 +136,8 @@ class ImageSelection:
             if not self.left_out:
                 problem = f"the index of image {self.wanted.name!r} names no manifest, expected at least one"
             remedy = "copy the image again with all of its platforms, or name another one"
+            if any(SCHEMA_1_TEXT in text for text in self.left_out):
+                remedy = schema_1_remedy()
             raise self._refused("; ".join((problem, *self.left_out)), remedy)
         if self.left_out and not self.platforms:
             self.platforms = packed_platforms(self._packed, self.wanted.name, self.left_out, self._source.name)
@@ -161,18 +167,20 @@ class ImageSelection:
             elif missing := self.missing(child, depth + 1):
                 if chosen[child.digest]:
                     problem = f"image {self.wanted.name!r} has no {platform} to pack: {missing}"
-                    raise self._refused(
-                        problem, "copy the image again with this platform, or take it out of `platforms`"
-                    )
+                    remedy = "copy the image again with this platform, or take it out of `platforms`"
+                    raise self._refused(problem, schema_1_remedy() if SCHEMA_1_TEXT in missing else remedy)
                 self.absent.append(gone)
                 self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
             else:
                 self.edges.add((descriptor.digest, child.digest))
                 self._packed.add(platform)
+                self.runs |= child.media_type in MANIFEST_TYPES and not _is_attestation(child)
                 self.pack(child, depth + 1, filtered=filtered and not child.platform)
 
     def missing(self, descriptor: Descriptor, depth: int = 0) -> str:
         """Why a manifest or index cannot be packed whole, as far as only its absence is the reason; empty if it can."""
+        if descriptor.media_type in SCHEMA_1:
+            return f"it {SCHEMA_1_TEXT}"
         if descriptor.media_type not in MANIFEST_TYPES | INDEX_TYPES:
             return f"{descriptor.media_type} is no image"
         try:
@@ -196,6 +204,8 @@ class ImageSelection:
             try:
                 self._fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
             except MalformedError as error:
+                if is_schema_1(data):
+                    raise schema_1_refused(descriptor.digest, self._source.name) from None
                 raise error.with_(where=f"{self._source.name} {descriptor.digest} {error.where}") from None
         return self._fetched[descriptor.digest]
 
@@ -264,6 +274,16 @@ class ImageSelection:
 def _check_depth(descriptor: Descriptor, depth: int) -> None:
     if depth >= MAX_DEPTH:
         raise MalformedError(f"indexes are nested deeper than {MAX_DEPTH} levels", where=descriptor.digest)
+
+
+def _is_attestation(child: Descriptor) -> bool:
+    """Whether an entry of an index is an attestation of BuildKit and no image."""
+    return child.platform == f"{UNKNOWN}/{UNKNOWN}" or bool(child.annotation(ATTESTED))
+
+
+def nothing_runs_text(image: str, place: str) -> str:
+    """The warning about an index that holds attestations only."""
+    return f"image {image} from {place} has nothing that runs: its index holds only attestations (unknown/unknown)"
 
 
 def gaps_text(image: str, place: str, left_out: tuple[str, ...]) -> str:

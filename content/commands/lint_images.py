@@ -15,6 +15,7 @@ from content.bundle.selection import (
     WantedImage,
     foreign_text,
     gaps_text,
+    nothing_runs_text,
 )
 from content.bundle.unpack import Scratch
 from content.registry.reference import image_reference
@@ -78,6 +79,8 @@ def _look(image: ImageFile, images: Layout | DockerArchive, ref: str, packed: Pa
     wanted = WantedImage(image.name, image.platforms, image.foreign_layers)
     selection = ImageSelection(wanted, SelectionAccess(source, holds, keep, packed=packed))
     selection.pack_root(entry)
+    if not selection.runs:
+        yield nothing_runs_text(image.name, image.from_)
     if selection.left_out:
         yield gaps_text(image.name, image.from_, tuple(selection.left_out))
     if foreign := tuple(one for one in selection.absent if one.url is not None):

@@ -12,11 +12,12 @@ from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
+from content.bundle.schema_1 import SCHEMA_1, is_schema_1, schema_1_refused
 from content.registry.answer import ATTEMPTS, BrokenError, Peer, Response, pause_after, repeated
 from content.registry.reference import check_repository, check_tag, is_tag
 from content.registry.session import DEFAULTS, RegistryOptions, Session
 from manifests.words.digest import digest_of, is_digest
-from manifests.words.errors import DamagedError, HostError, MalformedError
+from manifests.words.errors import DamagedError, HostError, MalformedError, RefusedError
 
 MAX_TAGS = 100_000
 MAX_PAGES = 200
@@ -132,11 +133,19 @@ class RegistryReader:
         status, headers, data = self._document(path, repository, _MANIFESTS, max_bytes)
         if status == 404:
             return None
+        named = headers.get("Content-Type", "").partition(";")[0].strip()
+        # First: the digest of schema version 1 leaves out the signatures that are in its bytes.
+        if named in SCHEMA_1:
+            raise self._schema_1(repository, reference)
         if is_digest(reference) and digest_of(data) != reference:
             raise self._damaged(f"sent bytes with {digest_of(data)}", reference)
-        # Some registries call every document JSON; only a name that says something can contradict.
-        named = headers.get("Content-Type", "").partition(";")[0].strip()
-        return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
+        try:
+            # Some registries call every document JSON; only a name that says something can contradict.
+            return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
+        except MalformedError:
+            if is_schema_1(data):
+                raise self._schema_1(repository, reference) from None
+            raise
 
     def _open_blob(self, repository: str, digest: str, headers: Mapping[str, str]) -> Response:
         path = _blob_path(repository, digest)
@@ -230,6 +239,11 @@ class RegistryReader:
     def _missing(self, what: str) -> HostError:
         remedy = "check the name and the credentials; some registries answer 404 to users without the right"
         return self._session.peer.error(f"has no {what} (404)", remedy=remedy, finding="registry-missing")
+
+    def _schema_1(self, repository: str, reference: str) -> RefusedError:
+        """The refusal of an image of schema version 1."""
+        place = f"docker://{self.host}/{repository}{'@' if is_digest(reference) else ':'}{reference}"
+        return schema_1_refused(f"{repository} {reference}", self.host, place)
 
     def _damaged(self, problem: str, what: str, peer: Peer | None = None) -> DamagedError:
         peer = peer or self._session.peer

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -255,6 +256,60 @@ def test_a_file_set_that_holds_a_pipe(shop: Workshop) -> None:
 def test_a_chart_that_is_no_file(shop: Workshop, unusable: str) -> None:
     shop.release["charts"] = [{"name": "small", "from": unusable}]
     assert same_problem(shop).exit_code == 6
+
+
+PRETTYJWS = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+ATTESTATION = {"vnd.docker.reference.digest": digest_of(b"image"), "vnd.docker.reference.type": "attestation-manifest"}
+
+
+@pytest.mark.parametrize("platforms", [{}, {"platforms": ["linux/amd64"]}])
+def test_an_index_of_an_image_of_schema_version_1(shop: Workshop, platforms: dict[str, Any]) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    old = replace(writer.blob(b'{"schemaVersion":1}', PRETTYJWS), platform="linux/amd64")
+    writer.tag(writer.index([old]), "1.0.0")
+    writer.save()
+    shop.image(**PLAIN, **platforms)
+    problem = same_problem(shop)
+    assert "is an image of schema version 1, expected schema version 2 or OCI" in problem.problem
+    assert "skopeo copy --format oci" in problem.remedy
+
+
+def test_an_index_that_calls_an_image_of_schema_version_1_another_one(shop: Workshop) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    old = replace(writer.blob(b'{"schemaVersion":1}', writer.image([]).media_type), platform="linux/amd64")
+    writer.tag(writer.index([old]), "1.0.0")
+    writer.save()
+    shop.image(**PLAIN)
+    problem = same_problem(shop)
+    assert problem.finding == "image-schema-1"
+    assert problem.problem.startswith(old.digest)
+
+
+@pytest.mark.parametrize("marked", ["platform", "annotation"])
+def test_an_index_that_holds_only_an_attestation(shop: Workshop, marked: str) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    child = replace(writer.image([{"predicate": b"{}"}]), platform=None)
+    if marked == "platform":
+        child = replace(child, platform="unknown/unknown")
+    else:
+        child = replace(child, annotations=tuple(sorted(ATTESTATION.items())))
+    writer.tag(writer.index([child]), "1.0.0")
+    writer.save()
+    shop.image(**PLAIN)
+    assert same_warning(shop) == (
+        "image app from oci:dist/app has nothing that runs: its index holds only attestations (unknown/unknown)"
+    )
+
+
+def test_an_attestation_beside_an_image_is_no_warning(shop: Workshop) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    image = writer.image([{"a": b"1"}])
+    attestation = replace(writer.image([{"predicate": b"{}"}]), platform="unknown/unknown")
+    writer.tag(writer.index([image, attestation]), "1.0.0")
+    writer.save()
+    shop.image(**PLAIN)
+    assert linted(shop).warnings == ()
+    assert shop.build().findings == ()
 
 
 def test_an_sbom_of_spdx_3_is_known_by_its_content(tmp_path: Path) -> None:

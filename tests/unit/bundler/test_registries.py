@@ -102,6 +102,37 @@ def test_an_entry_of_the_list_of_tags_that_is_no_text_is_left_out_with_one_warni
     assert f"2 of 4 entries in the list of tags of {NAME} are no text and were left out" in finding.text
 
 
+SIGNED = b'{"schemaVersion":1,"name":"team/app","tag":"1.0","architecture":"amd64","fsLayers":[],"history":[]}'
+SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1"
+
+
+@pytest.mark.parametrize("media_type", [f"{SCHEMA_1}+prettyjws", f"{SCHEMA_1}+json", "application/json"])
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_an_image_of_schema_version_1_is_called_so(shop: Workshop, media_type: str, by_digest: bool) -> None:
+    # The digest of the signed form is that of other bytes than those that are sent.
+    reference = digest_of(SIGNED if media_type == "application/json" else b"payload") if by_digest else "1.0"
+    with quirky() as registry:
+        registry.manifests[NAME, reference] = (SIGNED, media_type)
+        name = f"{registry.host}/{NAME}{'@' if by_digest else ':'}{reference}"
+        with pytest.raises(RefusedError) as caught:
+            build(shop, name, registry.host)
+    error = caught.value
+    assert error.finding == "image-schema-1"
+    assert error.problem == f"{NAME} {reference} is an image of schema version 1, expected schema version 2 or OCI"
+    assert error.where == f"image app from {registry.host}/{NAME}"
+    assert f"skopeo copy --format oci docker://{name} oci:PATH:NAME" in error.remedy
+
+
+def test_an_index_in_a_registry_with_an_image_of_schema_version_1(shop: Workshop) -> None:
+    old = replace(describe(SIGNED, media_type=f"{SCHEMA_1}+prettyjws"), platform="linux/386")
+    index = encode_index([replace(describe(IMAGE, media_type=OCI_MANIFEST), platform="linux/amd64"), old])
+    with quirky() as registry:
+        registry.manifests[NAME, "1.0"] = (index, OCI_INDEX)
+        built = build(shop, f"{registry.host}/{NAME}:1.0", registry.host)
+    (finding,) = [one for one in built.findings if one.finding == "left-out"]
+    assert f"{old.digest} (linux/386) is left out: it is an image of schema version 1" in finding.text
+
+
 def test_without_a_list_of_tags_each_derived_tag_is_asked_for(shop: Workshop) -> None:
     tag = digest_of(IMAGE).replace(":", "-") + ".sig"
     with quirky(kind="tags", status=403) as registry:
