@@ -50,6 +50,7 @@ from fleet.intake.scan import (
     read_start,
     recognise,
     recognise_large,
+    vendor_file,
     walk,
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
@@ -340,6 +341,8 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
         elif claim == "enrolment":
             hint = f"waybill fleet enroll {shlex.quote(path)} --fingerprint 'WORDS FROM THE CUSTOMER'"
             result.add(FileResult(path, "skipped", "an enrolment", "enrolment-found", hint))
+        elif (own := vendor_file(path, raw)) is not None:
+            result.add(FileResult(path, "skipped", own[0], "vendor-file", own[1]))
         elif claim == "other":
             result.add(FileResult(path, "skipped", "a document that support does not import"))
         elif packer := packer_of(raw):

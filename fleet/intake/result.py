@@ -47,9 +47,9 @@ COUNTED: dict[FileStatus, str] = {
     "quarantined": "quarantined",
     "unkept": "refused and not kept",
     "unreadable": "unreadable",
-    "unused": "named and not ours",
+    "unused": "named and not imported",
     "packed": "packed and not read",
-    "skipped": "not ours",
+    "skipped": "not imported",
 }
 
 

@@ -18,9 +18,13 @@ from typing import Literal
 
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT
+from manifests.documents.authorisation import AUTHORISATION_TYPE
+from manifests.documents.consignment import CONSIGNMENT_TYPE
 from manifests.documents.enrolment import ENROLMENT_TYPE
 from manifests.documents.release import BULK_STEP
 from manifests.documents.report import MAX_REPORT
+from manifests.trust.revocations import REVOCATIONS_TYPE
+from manifests.trust.root import ROOT_TYPE
 from manifests.words.errors import MalformedError, UsageError, missing_file
 
 MAX_ENTRIES = 1_000_000
@@ -154,6 +158,33 @@ def recognise(data: bytes) -> Claim:
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
     return "other" if _OURS.search(data) else "foreign"
+
+
+_VENDOR_FILES = (
+    (ROOT_TYPE, "a root document of a vendor", "nothing to import: each bundle brings it; import the bundles"),
+    (
+        REVOCATIONS_TYPE,
+        "a revocation list of a vendor",
+        "bundles bring it; without one: waybill fleet consign SITE -o MEDIUM --revocations {}",
+    ),
+    (
+        AUTHORISATION_TYPE,
+        "an authorisation of a vendor",
+        "a release brings it; without one: waybill fleet consign SITE -o MEDIUM --authorisation {}",
+    ),
+    (CONSIGNMENT_TYPE, "a consignment", "it is for a site: waybill receive {}"),
+)
+_TRUST_YAML = re.compile(rb"^waybill: 1$.*^vendor:.*^roles:", re.DOTALL | re.MULTILINE)
+
+
+def vendor_file(path: str, data: bytes) -> tuple[str, str] | None:
+    """Return what a file of the vendor's own trust is, and what to do with it; None for any other file."""
+    for type_, what, step in _VENDOR_FILES:
+        if f'"payloadType":"{type_}"'.encode() in data:
+            return what, step.format(shlex.quote(path))
+    if _TRUST_YAML.search(data):
+        return "a trust.yaml", f"it is for the vendor's trust folder: waybill trust {shlex.quote(path)}"
+    return None
 
 
 def is_outlook_mail(path: str) -> bool:

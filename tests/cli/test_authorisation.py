@@ -74,6 +74,29 @@ def test_signed_and_packed(shop: Path) -> None:
     assert finding("build", release, "-o", shop / "out3") == "signature-missing"
 
 
+def test_alone_it_is_refused_by_a_site_and_by_support_with_how_it_travels(shop: Path) -> None:
+    source, made = shop / "authorisation.yaml", shop / "authorisation.json"
+    assert waybill("sign", source, "--key", shop / "keys" / "rollback-1.key").code == 0
+    assert waybill("keygen", shop / "ops.key", "--no-passphrase").code == 0
+    words = json.loads(waybill("show", shop / "trust" / "1.root.json", "--json").out)["fingerprint"]
+    names = ("--customer", "first-customer", "--product", "small", "--environment", "production", "--name", "east")
+    site = ("--site", shop / "site")
+    root = shop / "trust" / "1.root.json"
+    people = ("--person", f"ops={shop}/ops.pub", "--practice", "--channel", "stable")
+    ok("enroll", root, "--fingerprint", words, *names, *people, *site)
+    done = waybill("receive", made, *site)
+    assert done.code == 5, done
+    assert "error: " in done.err
+    assert "this is the vendor's authorisation of a rollback below the floor, alone" in done.err
+    assert "waybill fleet consign SITE -o MEDIUM --key KEY --authorisation authorisation.json" in done.err
+    # Beside what a site takes, it is passed over: the consignment carries it.
+    (shop / "medium").mkdir()
+    for path in (made, root):
+        (shop / "medium" / path.name).write_bytes(path.read_bytes())
+    done = waybill("receive", shop / "medium", *site)
+    assert (done.code, "alone" in done.out) == (0, False), done
+
+
 def test_signed_elsewhere(shop: Path) -> None:
     source = shop / "authorisation.yaml"
     assert waybill("sign", source, "--prepare", shop / "request").code == 0

@@ -175,6 +175,15 @@ def waiting_items(site: Site) -> tuple[Waiting, ...]:
     return (*served, *_policy(site), *_offboard(site), *_rollbacks(site), *_export(site))
 
 
+def counted_approvals(site: Site) -> dict[str, int]:
+    """Return how many approvals count for each item that waits, of the items that have some."""
+    if not site.state.trust.verdicts:
+        return {}
+    queue = attempt(lambda: waiting_items(site), []) or ()
+    counts = {waiting.item: sum(role.have for role in waiting.roles) for waiting in queue}
+    return {item: count for item, count in counts.items() if count}
+
+
 def _item(head: ItemHead, look: Callable[[], Waiting | None]) -> list[Waiting]:
     """Return what waits as ``head``, if anything does; when that cannot be read, the item with the reason."""
     failures: list[WaybillError] = []

@@ -13,13 +13,14 @@ from console.result import Result
 from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
 from manifests.trust.keys import read_capped
+from manifests.trust.root import Chain
 from manifests.words.errors import UsageError, WaybillError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import visible
 from verifier.commands.site_options import at_terminal, hold_here, site_option, write_report_after
 from verifier.install.result import check_idle
-from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, read_offer, read_people
-from verifier.intake.enrolment_files import proposed_drivers
+from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, person_keys, read_offer, read_people
+from verifier.intake.enrolment_files import NewPerson, proposed_drivers
 from verifier.intake.enrolment_questions import Question, questions_of
 from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
@@ -91,7 +92,8 @@ def enroll_command(place: Path | None, **options: Any) -> Result:
     With a bundle, site.yaml names what its release needs, with the placeholder FILL-IN for each value that only this
     site knows. A release is shown by `review` while placeholders are left, and neither approved nor installed. In the
     first policy each change needs one approval of every role that --person names. At a terminal each such value is
-    asked for first; an empty answer leaves the placeholder. With --json or --quiet nothing is asked.
+    asked for first, and more people if all have one role; an empty answer leaves the placeholder, or ends the list.
+    With --json or --quiet nothing is asked.
 
     --rotate and --renew give an existing site another key, and take no other option. Support learns of a rotation from
     the next report. A renewal makes a new enrolment for support to accept; REASON is key-lost, key-stolen,
@@ -128,13 +130,15 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
         raise UsageError(f"missing {', '.join(missing)}", where="enroll", remedy="waybill enroll --help")
     names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
     offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
+    people = read_people(given.people)
     answers = _ask(questions_of(offer)) if at_terminal() else {}
+    people = _ask_people(given.people, offer.chain) if at_terminal() else people
     target = place or Path(os.environ.get("WAYBILL_SITE") or names.name)
     say(f"making the site in {target.absolute()}")
     request = EnrollRequest(
         offer=offer,
         names=names,
-        people=read_people(given.people),
+        people=people,
         target=target.absolute(),
         practice=given.practice,
         minimum=given.minimum,
@@ -160,6 +164,31 @@ def _ask(questions: tuple[Question, ...]) -> dict[str, str]:
             except WaybillError as error:
                 say(f"{error.problem}; {error.remedy}")
     return answers
+
+
+def _ask_people(given: tuple[str, ...], chain: Chain) -> dict[str, NewPerson]:
+    """Return the people of the options, with those typed at the terminal while all have one role; Enter ends it."""
+    people = read_people(given)
+    person_keys(people, chain)
+    if len({person.role for person in people.values()}) > 1:
+        return people
+    say(
+        f"policy.yaml: each change needs one approval of every role; so far {_roles_text(people)}; press Enter to go on"
+    )
+    prompt = "people (who approves besides, ROLE:NAME=FILE with the public key)"
+    while text := click.prompt(prompt, default="", show_default=False, err=True).strip():
+        try:
+            more = read_people((*given, text))
+            person_keys(more, chain)
+            given, people = (*given, text), more
+            say(f"each change needs one approval of every role; so far {_roles_text(people)}")
+        except WaybillError as error:
+            say(f"{error.problem}; {error.remedy}")
+    return people
+
+
+def _roles_text(people: dict[str, NewPerson]) -> str:
+    return ", ".join(f"{name} ({person.role})" for name, person in people.items())
 
 
 def _replace_root(place: Path | None, given: EnrollOptions) -> Result:

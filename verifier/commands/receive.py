@@ -11,7 +11,8 @@ from console.options import ExistingPath, command
 from console.output import VERBOSE, is_set, say
 from console.progress import progress
 from console.result import Result
-from verifier.approval.queue import queue_text, waiting_items
+from manifests.words.units import show_count
+from verifier.approval.queue import counted_approvals, queue_text, waiting_items
 from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
 from verifier.intake.media import receive_media
 
@@ -26,11 +27,12 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
 
     File names are ignored. What cannot be used is named beside what was taken in, and the exit code is then 14; a
     file that came alone ends with the code of its own error. A new report states what came, and answers the
-    challenge of a consignment. After the vendor's access was ended, only answers are taken in.
+    challenge of a consignment. A newer root or list makes approvals void, which are counted
+    by item. After the vendor's access was ended, only answers are taken in.
     """
     report = None
     with hold_here(place, "receive") as site:
-        before = site.state.reports.consignment
+        before, approvals = site.state.reports.consignment, counted_approvals(site)
         try:
             media = receive_media(site, paths, keep=keep, watch=_watch, load=runtime_here().load, say=say)
         finally:
@@ -38,11 +40,20 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
             if site.state.reports.owed:
                 cause = "consignment" if site.state.reports.consignment != before else "received"
                 report = write_report_after(site, cause)
-        waiting = waiting_items(site)
+        waiting, counted = waiting_items(site), counted_approvals(site)
+    void = {item: count - counted.get(item, 0) for item, count in approvals.items() if count > counted.get(item, 0)}
     lines = media.as_text(verbose=is_set(VERBOSE))
+    lines += [
+        f"void: {show_count(lost, 'approval')} of {item}; it has to be approved again" for item, lost in void.items()
+    ]
     if report is not None:
         lines += [f"report: {report}", "carry the report to support; next: waybill report --out MEDIUM"]
-    data = {**media.as_dict(), "report": str(report) if report else None, "waiting": [item.item for item in waiting]}
+    data = {
+        **media.as_dict(),
+        "void_approvals": void,
+        "report": str(report) if report else None,
+        "waiting": [item.item for item in waiting],
+    }
     return Result("\n".join([*lines, "", queue_text(waiting, utc_now())]), data, media.error)
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from console.clock import utc_now
 from console.options import command, path_option, typed_command
+from console.output import say
 from console.result import Result
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT, open_head
@@ -84,7 +85,9 @@ def show_command(
         return _pems(file, role)
     if (part := _part_of_request(file)) is not None:
         return _plain(part)
-    trust = find_trust(root, fingerprint, site)
+    trust = find_trust(root, fingerprint, site, needs_site=False)
+    if trust.no_site:
+        say(trust.no_site)
     if _is_document(file):
         return _show_document(file, trust, enrolment)
     return _show_bundle(file, trust)

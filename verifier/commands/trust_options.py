@@ -40,11 +40,13 @@ class NamedTrust:
 
     Attributes:
         guessed: No option named a trust anchor: ``site`` is that of the current folder or of the host.
+        no_site: Why no site was asked, where WAYBILL_SITE names none.
     """
 
     anchor: TrustAnchor | None = None
     site: "Site | None" = None
     guessed: bool = False
+    no_site: str = ""
 
     def guessed_by(self, error: WaybillError) -> "Site | None":
         """Return the guessed site that refused a file, which may be of another vendor or site; else None."""
@@ -56,11 +58,16 @@ def name_other_trust(command: str, file: str, kind: str = "") -> str:
     return f"waybill {command} {shlex.quote(file)} {_OPTIONS.get(kind, '--root ROOT')}"
 
 
-def find_trust(root: Path | None, fingerprint: str | None, given: Path | None) -> NamedTrust:
+def find_trust(
+    root: Path | None, fingerprint: str | None, given: Path | None, *, needs_site: bool = True
+) -> NamedTrust:
     """Return the trust anchor of --root or --fingerprint, else that of the site that judges, with the site.
 
+    Args:
+        needs_site: Whether a WAYBILL_SITE that names no site is refused; else there is no trust anchor then.
+
     Raises:
-        UsageError: More than one option is given.
+        UsageError: More than one option is given, or --site names no site.
     """
     if sum(option is not None for option in (root, fingerprint, given)) > 1:
         raise UsageError("expected one of --root, --fingerprint, --site", where="trust", remedy="leave out the others")
@@ -71,5 +78,10 @@ def find_trust(root: Path | None, fingerprint: str | None, given: Path | None) -
     from verifier.documents.site_view import find_judging_site
     from verifier.site.judging import site_anchor
 
-    site = find_judging_site(given)
+    try:
+        site = find_judging_site(given)
+    except UsageError as error:
+        if needs_site or given is not None:
+            raise
+        return NamedTrust(no_site=f"no site was asked: {error.where}: {error.problem}")
     return NamedTrust() if site is None else NamedTrust(site_anchor(site), site, given is None)

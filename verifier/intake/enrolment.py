@@ -134,7 +134,7 @@ def enroll(request: EnrollRequest, disk: Disk, host: Host) -> None:
         raise RefusedError(
             "the folder exists and is not empty", where=str(target), remedy="name another folder with --site"
         )
-    keys = _people(request.people, request.offer.chain)
+    keys = person_keys(request.people, request.offer.chain)
     staging = target.with_name(f".{target.name}.new")
     # The account of a service has to enter these; `secrets`, `keys` and `backups` stay closed.
     disk.make_folder(target.parent, exact=True)
@@ -161,7 +161,14 @@ def _check_practice(root: Root, *, practice: bool) -> None:
         )
 
 
-def _people(people: dict[str, NewPerson], chain: Chain) -> dict[str, PublicKey]:
+def person_keys(people: dict[str, NewPerson], chain: Chain) -> dict[str, PublicKey]:
+    """Return the public key of each person.
+
+    Raises:
+        UsageError: There is nobody, or a name or role is none.
+        MalformedError, HostError: A file has no public key.
+        RefusedError: A key is one of the vendor's, or of two people.
+    """
     if not people:
         raise UsageError(
             "no approver is named",
@@ -181,6 +188,14 @@ def _people(people: dict[str, NewPerson], chain: Chain) -> dict[str, PublicKey]:
                 where=str(person.key),
                 remedy="name people of the customer only",
                 finding="vendor-approves",
+            )
+        twin = next((other for other, key in keys.items() if key == keys[name] and other != name), None)
+        if twin is not None:
+            raise RefusedError(
+                f"{twin} and {name} have the same key",
+                where=str(person.key),
+                remedy=f"make a key of its own for {name}: waybill keygen {name}.key",
+                finding="key-of-two-people",
             )
     return keys
 

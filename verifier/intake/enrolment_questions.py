@@ -1,10 +1,12 @@
 """The values of ``site.yaml`` that only the site knows: what is asked at a terminal, and how an answer is written."""
 
 import json
+import pwd
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from shlex import quote
 
 import msgspec
 
@@ -80,6 +82,12 @@ def _account(answer: str) -> str:
     if value in (0, "root"):
         raise _refused(answer, "is root; programs of a release never run as root", "an account without rights")
     _convert(answer, {"user": value}, ProgramDriverFile, "the name or number of an account")
+    if isinstance(value, str):  # a number needs no entry in the account database
+        try:
+            pwd.getpwnam(value)
+        except KeyError:
+            form = f"an account of this host, create it (`useradd --system {quote(value)}`) and give it again"
+            raise _refused(answer, "is no account of this host", form) from None
     return json.dumps(value)
 
 

@@ -1,5 +1,6 @@
 """Receive a medium: root documents, revocation lists, consignments, bundles and answers."""
 
+import shlex
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -206,8 +207,10 @@ def receive_media(
     answers = [file for file in files if file.kind == "answer"]
     if len(answers) < len(files):
         check_served(site.state)
+    alone = [file for file in files if file.kind == "authorisation" and (file.named or len(files) == 1)]
     packed = [file.path for file in scanned if file not in files]
     media = ReceivedMedia(trust=receive_trust(site, trust, say), unread=broken, packed=packed)  # 1
+    media.refused += [_authorisation_alone(file.path) for file in alone]
     consignments = _parse_consignments(site, [file for file in files if file.kind == "consignment"], media)
     later = _receive_consignments(site, consignments, media, say)  # 2
     receive = partial(_receive_bundle, site, media, watch=watch, keep=keep, say=say)
@@ -219,6 +222,17 @@ def receive_media(
     media.refused += [*media.trust.refused, *(error for _, error in [*media.trust.later, *later])]
     media.unread[:0] = media.trust.unread
     return media
+
+
+def _authorisation_alone(path: Path) -> RefusedError:
+    return RefusedError(
+        "this is the vendor's authorisation of a rollback below the floor, alone; a site takes it in a consignment or "
+        "in a release",
+        where=str(path),
+        remedy="ask support for a consignment that carries it: "
+        f"`waybill fleet consign SITE -o MEDIUM --key KEY --authorisation {shlex.quote(path.name)}`",
+        finding="authorisation-alone",
+    )
 
 
 def _scan_path(path: Path) -> list[MediaFile]:

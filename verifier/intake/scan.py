@@ -14,6 +14,7 @@ import msgspec
 from content.bundle.archive import BLOCK, header
 from content.bundle.head import OCI_LAYOUT
 from content.bundle.unfinished import SEARCHED, is_damaged_bundle, unfinished_copy
+from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION
 from manifests.documents.consignment import CONSIGNMENT_TYPE, MAX_CONSIGNMENT
 from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
@@ -22,7 +23,17 @@ from manifests.words.errors import MalformedError, RefusedError, WaybillError, u
 from manifests.words.packers import packer_of
 
 FileKind = Literal[
-    "bundle", "root", "revocations", "consignment", "answer", "damaged", "unfinished", "unreadable", "packed", "other"
+    "bundle",
+    "root",
+    "revocations",
+    "consignment",
+    "authorisation",
+    "answer",
+    "damaged",
+    "unfinished",
+    "unreadable",
+    "packed",
+    "other",
 ]
 
 # Kinds of files that claim to be of the vendor and cannot be used.
@@ -40,6 +51,7 @@ _DOCUMENTS: tuple[tuple[FileKind, bytes, bytes, int], ...] = (
     ("root", b'{"payload":"', f'"payloadType":"{ROOT_TYPE}"'.encode(), MAX_ROOT),
     ("revocations", b'{"payload":"', f'"payloadType":"{REVOCATIONS_TYPE}"'.encode(), MAX_REVOCATIONS),
     ("consignment", b'{"payload":"', f'"payloadType":"{CONSIGNMENT_TYPE}"'.encode(), MAX_CONSIGNMENT),
+    ("authorisation", b'{"payload":"', f'"payloadType":"{AUTHORISATION_TYPE}"'.encode(), MAX_AUTHORISATION),
     ("answer", b'{"approval":{"payload":"', f'"type":"{ANSWER_TYPE}"'.encode(), MAX_ANSWER),
 )
 

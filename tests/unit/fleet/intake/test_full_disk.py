@@ -17,7 +17,9 @@ from fleet.ledger.tables import quarantine, reports
 from fleet.outgoing.enrol import enroll
 from manifests.documents.enrolment import verify_enrolment
 from manifests.documents.report import MAX_REPORT
+from tests.rootwork import listing
 from tests.unit.fleet.reporter import Reporter
+from tests.waybill import waybill
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 JUNK = 300
@@ -174,6 +176,23 @@ def test_a_named_file_that_gives_nothing_needs_a_person(engine: Engine, site: Re
     assert attention.remedy == "name the report, the mail or the picture that the site sent"
 
 
+def test_files_of_the_vendors_trust_are_named_with_what_to_do(engine: Engine, site: Reporter, tmp_path: Path) -> None:
+    trust = tmp_path / "shop"
+    assert waybill("init", trust, "--product", "small").code == 0
+    done = import_paths(engine, (trust / "trust", trust / "trust.yaml"), NOW)
+    shown = import_text(done).splitlines()
+    root = f"skipped: {trust}/trust/1.root.json: a root document of a vendor"
+    assert shown[shown.index(root) + 1] == "  nothing to import: each bundle brings it; import the bundles"
+    named = f"unused: {trust}/trust.yaml: a trust.yaml"
+    assert shown[shown.index(named) + 1] == f"  it is for the vendor's trust folder: waybill trust {trust}/trust.yaml"
+    assert "not ours" not in "".join(shown)
+    revoked = tmp_path / "1.revocations.json"
+    revoked.write_bytes(listing(1))
+    assert f"waybill fleet consign SITE -o MEDIUM --revocations {revoked}" in import_text(
+        import_paths(engine, (revoked,), NOW)
+    )
+
+
 def test_the_hint_of_several_files_points_to_that_of_each(engine: Engine, site: Reporter, tmp_path: Path) -> None:
     from fleet.intake.result import import_attention
 
@@ -182,5 +201,5 @@ def test_the_hint_of_several_files_points_to_that_of_each(engine: Engine, site: 
     empty.touch()
     attention = import_attention(import_paths(engine, (notes, empty), NOW))
     assert attention is not None
-    assert attention.problem == "1 file unreadable, 1 file named and not ours"
+    assert attention.problem == "1 file unreadable, 1 file named and not imported"
     assert attention.remedy == "see the line of each file above, with what to do"

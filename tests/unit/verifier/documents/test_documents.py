@@ -425,6 +425,20 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Place:
     )
 
 
+@pytest.mark.parametrize("kind", ["root", "bundle"])
+def test_a_site_variable_that_names_no_site_yet_does_not_stop_show(
+    world: World, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.files.get(kind, world.folder / "1.tar")
+    monkeypatch.setenv("WAYBILL_SITE", str(tmp_path / "site"))
+    done = CliRunner().invoke(show_command, [str(path)])
+    assert done.exit_code == 0
+    assert done.stdout.startswith("not verified: ")
+    assert f"no site was asked: WAYBILL_SITE: {tmp_path}/site is not a site: it has no journal" in done.stderr
+    assert CliRunner().invoke(verify_command, [str(path)]).exit_code == 2
+    assert CliRunner().invoke(show_command, [str(path), "--site", str(tmp_path / "site")]).exit_code == 2
+
+
 @pytest.mark.parametrize("kind", [*KINDS, "bundle"])
 def test_a_file_that_a_site_nobody_named_does_not_trust(
     world: World, elsewhere: Place, kind: str, monkeypatch: pytest.MonkeyPatch

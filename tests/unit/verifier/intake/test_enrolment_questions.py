@@ -14,7 +14,7 @@ from manifests.trust.private_keys import generate_key
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import UsageError
 from manifests.words.fingerprint import as_words
-from tests.vendor import Vendor
+from tests.vendor import RELEASE, Vendor
 from tests.waybill import PROGRAM, ROOT, waybill
 from verifier.intake.enrolment import read_offer
 from verifier.intake.enrolment_questions import Question, questions_of
@@ -71,7 +71,8 @@ def at_terminal(folder: Path, *typed: str, more: tuple[str, ...] = ()) -> tuple[
             close_fds=True,
         )
         os.close(end)
-        os.write(terminal, "".join(f"{line}\n" for line in typed).encode())
+        # The last question is for more people; Enter leaves it out.
+        os.write(terminal, "".join(f"{line}\n" for line in (*typed, "")).encode())
         screen = b""
         while True:
             try:
@@ -150,6 +151,46 @@ def test_an_answer_that_cannot_hold_is_asked_for_again(tmp_path: Path) -> None:
     assert paths[0] == "$.endpoints.ready"
     assert "$.config.port" in paths
     assert "  # program: {user: FILL-IN}" in (tmp_path / "site" / "site.yaml").read_text()
+
+
+def test_an_account_that_the_host_does_not_have_is_asked_for_again(tmp_path: Path) -> None:
+    code, screen = at_terminal(tmp_path, "", "no-such-account", "nobody", "", "", "", "", "")
+    assert code == 0, screen
+    assert "'no-such-account' is no account of this host; give an account of this host, create it" in screen
+    assert '  program: {user: "nobody"}' in (tmp_path / "site" / "site.yaml").read_text()
+
+
+def test_people_of_other_roles_are_asked_for_while_all_have_one(tmp_path: Path) -> None:
+    for name in ("sec-1", "sec-2"):
+        (tmp_path / f"{name}.pub").write_text(generate_key().public.pem)
+    (tmp_path / "vendor.pub").write_text(RELEASE.public.pem)
+    skipped = ("",) * 7
+    code, screen = at_terminal(
+        tmp_path,
+        *skipped,
+        f"security:sec-1={tmp_path}/lost.pub",
+        f"security:sec-1={tmp_path}/vendor.pub",
+        f"security:sec-1={tmp_path}/ops-1.pub",
+        f"security:sec-1={tmp_path}/sec-1.pub",
+        f"security:sec-2={tmp_path}/sec-2.pub",
+    )
+    assert code == 0, screen
+    asked = "each change needs one approval of every role; so far "
+    assert f"policy.yaml: {asked}ops-1 (operator); press Enter to go on" in screen
+    for refusal in ("lost.pub", "the key of sec-1 is one of the vendor's", "ops-1 and sec-1 have the same key"):
+        assert refusal in screen
+    assert f"{asked}ops-1 (operator), sec-1 (security), sec-2 (security)" in screen
+    policy = (tmp_path / "site" / "policy.yaml").read_text()
+    assert "  policy: {operator: 1, security: 1}" in policy
+    assert '"sec-2": {role: security, keys: ["people/sec-2.pub"]}' in policy
+
+
+def test_nobody_is_asked_for_where_the_options_name_two_roles(tmp_path: Path) -> None:
+    (tmp_path / "sec-1.pub").write_text(generate_key().public.pem)
+    more = ("--person", f"security:sec-1={tmp_path}/sec-1.pub")
+    code, screen = at_terminal(tmp_path, *("",) * 7, more=more)
+    assert code == 0, screen
+    assert "press Enter to go on" not in screen
 
 
 @pytest.mark.parametrize("option", ["--json", "--quiet"])

@@ -1,9 +1,11 @@
 """What a site holds of its vendor's trust: roots and lists come in, are in force first, and never go back."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace as struct_replace
 
 from manifests.documents import release as r
@@ -22,6 +24,7 @@ from tests.rootwork import FIRST, NEW_ROOT, SECOND_ROOT_FILE, THIRD_ROOT_FILE, b
 from tests.vendor import RELEASE, ROOT, SECOND, derived, roles
 from verifier.approval.confirmation import acknowledge_time
 from verifier.change.route import plan_change
+from verifier.commands.receive import receive_command
 from verifier.intake.trust_files import check_new_root, replace_root
 from verifier.reporting.report_write import write_report
 from verifier.reporting.status import read_status
@@ -166,6 +169,18 @@ def test_a_revoked_release_is_refused_at_receive_and_at_install(place: Place) ->
         place.receive(FIRST.write(place.path.parent / "again.tar"))
     assert caught.value.finding == "release-revoked"
     assert place.open().state.installs.running is None
+
+
+def test_a_root_that_makes_approvals_void_says_how_many_of_which_item(place: Place, tmp_path: Path) -> None:
+    place.receive(FIRST.write(tmp_path / "first.tar"))
+    place.approve("r-1.0.0")
+    (tmp_path / "2.root.json").write_bytes(SECOND_ROOT_FILE)
+    words = [str(tmp_path / "2.root.json"), "--site", str(place.path)]
+    done = CliRunner().invoke(receive_command, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "void: 1 approval of r-1.0.0; it has to be approved again\n" in done.stdout
+    again = CliRunner().invoke(receive_command, [*words, "--json"], catch_exceptions=False)
+    assert json.loads(again.stdout)["void_approvals"] == {}
 
 
 def test_a_revocation_is_told_by_the_names_of_this_site(running: Place) -> None:
