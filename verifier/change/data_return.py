@@ -187,6 +187,22 @@ def _name_of_place(release: Release, place: str) -> str:
     return place
 
 
+def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
+    """Return the telemetry contract that the site's people approved, and its digest; None before the first install.
+
+    Raises:
+        DamagedError: The contract is missing from the store.
+    """
+    installs = site.state.installs
+    # During a trial the contract of the generation before it is still in force.
+    before = installs.generation(installs.transaction.planned.source) if installs.transaction else None
+    agreed = next((one for one in (installs.running, before) if one and one.contract == installs.contract), None)
+    if agreed is None:
+        return None, None
+    release = read_installed(site, agreed).release
+    return read_contract(site, release), release.contract.digest
+
+
 def backup_folder(site: Path, installed: Installed) -> Path:
     # `site.yaml` may name an absolute path.
     return site / installed.settings.backups / str(installed.number)

@@ -18,8 +18,9 @@ from manifests.transport.telephone import telephone_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
 from verifier.approval.items import record_export
+from verifier.change.data_return import contract_in_force
 from verifier.commands.site_options import distrust, hold_here, look_here, open_here, signer_of, site_option
-from verifier.reporting.field_sources import contract_in_force, explain
+from verifier.reporting.field_sources import explain
 from verifier.reporting.qr import as_blocks, as_png, draw, new_pictures
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import plan_report

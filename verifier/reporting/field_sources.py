@@ -2,9 +2,6 @@
 
 from manifests.documents.contract import CORE_FIELDS, OPTIONAL_CORE_FIELDS, Contract
 from manifests.documents.report import Report
-from verifier.change.data_return import read_contract
-from verifier.site.folder import Site
-from verifier.site.generations import read_installed
 
 
 def explain(report: Report, contract: Contract | None, digest: str | None) -> tuple[str, dict[str, object]]:
@@ -33,19 +30,3 @@ def explain(report: Report, contract: Contract | None, digest: str | None) -> tu
         lines.append(f"  {name.ljust(width)}  {places.get(name, '-')}{empty}")
     rows = [{"field": name, "line": places.get(name), "there": filled[name]} for name in fields]
     return "\n".join(lines), {**data, "fields": rows}
-
-
-def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
-    """Return the telemetry contract that the site's people approved, and its digest; None before the first install.
-
-    Raises:
-        DamagedError: The contract is missing from the store.
-    """
-    installs = site.state.installs
-    # During a trial the contract of the generation before it is still in force.
-    before = installs.generation(installs.transaction.planned.source) if installs.transaction else None
-    agreed = next((one for one in (installs.running, before) if one and one.contract == installs.contract), None)
-    if agreed is None:
-        return None, None
-    release = read_installed(site, agreed).release
-    return read_contract(site, release), release.contract.digest

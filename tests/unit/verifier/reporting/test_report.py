@@ -31,11 +31,11 @@ from tests.consignments import consignment_for, signed
 from tests.place import ENDPOINTS, Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
+from verifier.change.data_return import contract_in_force
 from verifier.change.transaction import transaction_error
 from verifier.commands.compare import compare_command
 from verifier.commands.report import report_command
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
-from verifier.reporting.field_sources import contract_in_force
 from verifier.reporting.health import measure_health
 from verifier.reporting.report_observe import observe_site, read_previous_report
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal, plan_report
