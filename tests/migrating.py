@@ -4,7 +4,7 @@
 ``Disk``, so that the crash model sees it too. The database is one file, its schema the first line of it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from manifests.documents import release as r
@@ -16,6 +16,7 @@ from tests.vendor import Vendor
 from verifier.change.data_return import backup_folder
 from verifier.install.context import Programs
 from verifier.runtime.program_files import this_platform
+from verifier.runtime.saved_data import size_of_folder
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
 from verifier.site.journal.transitions import Apply, BackupRecord, MakeBackup, NextPart, Restore, TryRestore, Undo
@@ -151,6 +152,7 @@ class FakePrograms(Programs):
                 data = (folder / backup.name).read_bytes()
                 assert digest_of(data) == made.digest
                 disk.write(database(site.path), data)
+                return replace(made, saved_bytes=size_of_folder(database(site.path).parent.parent))
             case _:
                 raise AssertionError(part)
         return None

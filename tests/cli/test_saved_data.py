@@ -1,5 +1,6 @@
 """A service with a SQLite database, and an upgrade that deletes two of its three rows: what its backup is worth."""
 
+import json
 import os
 import re
 import shutil
@@ -211,6 +212,18 @@ def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Sh
     history = shop.run("history").out
     assert re.search(r"backup of service made: \d+ B of 8.0 KiB, 3 rows", history)
     assert "restore of service from its backup tried: proves 3 rows, as in the backup" in history
+    size = (shop.site / "backups" / "2" / "service").stat().st_size
     back = shop.run("rollback", "--key", shop.folder / "me.key")
     assert "restore service from its backup (3 rows): shop-admin load" in back.err
+    assert f"restored service: {size} B, 3 rows; data/service has 8.0 KiB now" in back.err
+    assert f"service restored from its backup: {size} B, 3 rows; the data have 8.0 KiB now" in shop.run("history").out
+    lines = [line for path in sorted(shop.site.glob("journal/*.jsonl")) for line in path.read_text().splitlines()]
+    (event,) = [event for line in lines if is_restore(event := json.loads(line)["event"])]
+    files = [path.lstat() for path in (shop.site / "data" / "service").rglob("*") if path.is_file()]
+    assert event["saved_bytes"] == sum(min(file.st_size, file.st_blocks * 512) for file in files)
+    assert (event["size"], event["proof"]) == (size, {"rows": 3})
     assert shop.visits() == 3
+
+
+def is_restore(event: dict[str, object]) -> bool:
+    return (event["event"], event.get("act"), event.get("result")) == ("outcome", "restore", "done")

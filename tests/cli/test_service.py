@@ -75,3 +75,38 @@ def test_lost_with_the_machine_and_started_again(site: Path, tmp_path: Path) -> 
         assert "intent act=stage" in ok(waybill("history", "--verbose", "--site", site)).out
     finally:
         stop(site)
+
+
+def children(site: Path) -> list[str]:
+    """The processes that the supervisor of the site started: the service."""
+    (pid,) = [path.read_text().strip() for path in site.glob("run/*.pid")]
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_the_review_of_a_configuration_says_that_the_service_restarts_and_it_does(site: Path, tmp_path: Path) -> None:
+    key = tmp_path / "me.key"
+    ok(waybill("approve", "r-0.1.0", "--key", key, "--site", site))
+    first = ok(waybill("review", "r-0.1.0", "--site", site, "--json")).json
+    assert "service-restarts" not in [name for _, name, _ in first["findings"]], "nothing runs yet"
+    try:
+        ok(waybill("install", "r-0.1.0", "--contract", first["contract"], "--site", site))
+        before = children(site)
+        assert len(before) == 1
+        path = site / "site.yaml"
+        path.write_text(path.read_text() + "labels: [night]\n")
+        review = " ".join(ok(waybill("review", "config", "--site", site)).out.split())
+        assert "downtime none stated; service restarts" in review
+        assert "service restarts at the switch to generation 2; a new configuration states no downtime" in review
+        # An approver elsewhere reads the same.
+        ok(waybill("review", "config", "--out", tmp_path / "request", "--site", site))
+        root = ok(waybill("show", tmp_path / "shop/trust/1.root.json", "--json")).json["fingerprint"]
+        elsewhere = ok(waybill("review", tmp_path / "request", "--fingerprint", root, cwd=tmp_path)).out
+        assert "downtime none stated; service restarts" in " ".join(elsewhere.split())
+        ok(waybill("approve", "config", "--key", key, "--site", site))
+        ok(waybill("install", "config", "--site", site))
+        assert len(children(site)) == 1
+        assert children(site) != before
+        done = ok(waybill("rollback", "--key", key, "--site", site))
+        assert "! service restarts at the switch to generation 1; a rollback states no downtime" in done.err
+    finally:
+        stop(site)

@@ -7,6 +7,7 @@ from content.differences.compare_values import join_facts
 from manifests.words.units import show_count, show_duration, show_size
 from verifier.approval.page import FIRST_ROWS, CommandLine, Page, Quoted, Row, RowMark, Section, Table, section_text
 from verifier.approval.review import Review, Reviewed
+from verifier.change.consequences import RESTARTS
 from verifier.rules.agreement import (
     MORE_APPROVERS,
     Approvable,
@@ -87,7 +88,12 @@ def _outlook(review: Review) -> list[tuple[str, str]]:
             rollback += f"; no return after step {back.no_return}: {back.beyond}"
         facts.append(("rollback", rollback))
     if review.way:
+        restarts = [
+            text.partition(f" {RESTARTS} ")[0] for _, name, text in review.findings if name == "service-restarts"
+        ]
         downtime = f"about {show_duration(review.downtime_seconds)}" if review.downtime_seconds else "none stated"
+        if restarts:
+            downtime += f"; {', '.join(dict.fromkeys(restarts))} {RESTARTS}"
         if back and back.takes_seconds:
             what = "the data are taken back in" if review.action == "rollback" else "backups and migrations"
             downtime += f"; {what} about {show_duration(back.takes_seconds)}"

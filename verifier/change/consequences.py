@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
+from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_duration
@@ -22,6 +23,9 @@ from verifier.site.releases import release_of, revoked_release
 from verifier.site.unread import attempt
 from verifier.trust.findings import Finding
 
+# Between the names of the services and the generation, in a finding `service-restarts`.
+RESTARTS = "restarts"
+
 
 def findings_of_change(
     site: Site, hops: Sequence[Change], outlook: Forecast, clearing: Clearing
@@ -36,6 +40,7 @@ def findings_of_change(
         *_proves_nothing(hops, outlook),
         *_revoked(site, change),
         *_stops(hops, outlook),
+        *_restarts(site, hops, outlook),
         *_floor_rises(site.state, change, outlook.state),
     )
     return tuple(Finding(name, "warning", text) for name, text in findings)
@@ -221,6 +226,32 @@ def _stops(hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str
                 f"generation {change.target}; "
                 + ("no downtime is stated for a rollback" if back else f"release {change.release.version} {states}"),
             )
+
+
+def _restarts(site: Site, hops: Sequence[Change], outlook: Forecast) -> Iterator[tuple[str, str]]:
+    """Yield a finding for the services that run, and restart at a switch for which nobody states a downtime."""
+    running = site.state.installs.running
+    before = None if running is None else attempt(partial(release_of, site, running), [])
+    digest = None if running is None else running.release
+    for change, acts in zip(hops, outlook.acts, strict=True):
+        served = _services(before)
+        restarted = [act.step for act in acts if act.act == "activate" and act.step in served]
+        stated = change.action == "install" and any(step.downtime_seconds for step in change.release.install)
+        same = digest == change.planned.release
+        before, digest = change.release, change.planned.release
+        if not restarted or any(act.act == "pause" for act in acts) or (stated and not same):
+            continue
+        what = f"release {change.release.version}"
+        if same or change.action == "rollback":
+            what = "a new configuration" if change.action == "install" else "a rollback"
+        names = ", ".join(name for name in restarted if name)
+        text = f"{names} {RESTARTS} at the switch to generation {change.target}; {what} states no downtime"
+        yield "service-restarts", text
+
+
+def _services(release: Release | None) -> frozenset[str]:
+    steps = () if release is None else release.install
+    return frozenset(step.step for step in steps if step.keep_running is not None)
 
 
 def _floor_rises(before: SiteState, change: Change, after: SiteState) -> Iterator[tuple[str, str]]:

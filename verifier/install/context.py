@@ -32,7 +32,7 @@ from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Event, Intent, Outcome
 from verifier.site.journal.installs import Transaction
-from verifier.site.journal.transitions import BackupRecord, MakeBackup, NextPart
+from verifier.site.journal.transitions import BackupRecord, MakeBackup, NextPart, Restore
 
 
 class Programs:
@@ -43,7 +43,7 @@ class Programs:
         check_migration_context(_migration_context(site, installed), document)
 
     def perform(self, site: Site, installed: Installed, part: NextPart) -> BackupRecord | None:
-        """Do one part; return the record of a backup that was made or proved, None for any other part."""
+        """Do one part; return the record of a backup that was made, proved or restored, else None."""
         return run_part(_migration_context(site, installed), part)
 
 
@@ -148,11 +148,12 @@ class ActContext:
 
         def perform() -> BackupRecord | None:
             backup = self.runtime.programs.perform(self.site, self._document_owner, part)
-            if isinstance(part, MakeBackup) and backup is not None:
+            if isinstance(part, MakeBackup | Restore) and backup is not None:
                 folder = data_folder(self.site.path, self._document_owner.release, (name,)).relative_to(self.site.path)
                 saved = SavedFolder(str(folder), backup.saved_bytes)
                 stated = f", {backup.proof.words}" if backup.proof else ""
-                self.notify(f"backup {name}: {show_size(backup.size)}{stated}; {saved.words}")
+                verb, when = ("restored", " now") if act == "restore" else ("backup", "")
+                self.notify(f"{verb} {name}: {show_size(backup.size)}{stated}; {saved.words}{when}")
             elif backup is not None and backup.proof is not None:
                 self.notify(f"try {name}: {backup.proof.words}, as in the backup")
             return backup

@@ -218,7 +218,7 @@ def _change_text(event: _ChangeEvent) -> str:
             return "approvals counted"
         case e.Intent() | e.Approved():
             return ""
-        case e.Outcome(act="backup" | "try", result="done"):
+        case e.Outcome(act="backup" | "try" | "restore", result="done"):
             return _backup_text(event)
         case e.Outcome(act=act, step=step, result="done"):
             return {"switch": "switched", "retreat": "rolled back"}.get(act, "") if step is None else ""
@@ -233,12 +233,16 @@ def _change_text(event: _ChangeEvent) -> str:
 
 
 def _backup_text(event: e.Outcome) -> str:
-    """Return the text of an entry about a backup that was made or tried: its sizes, and what its programs stated."""
+    """Return the text of an entry about a backup that was made, tried or restored: sizes, and what programs stated."""
     if event.act == "try":
         proved = f"proves {event.proof.words}, as in the backup" if event.proof else "proves nothing"
         return f"restore of {event.step} from its backup tried: {proved}"
-    saved = f" of {show_size(event.saved_bytes)}" if event.saved_bytes else ""
     stated = f", {event.proof.words}" if event.proof else ""
+    if event.act == "restore":
+        # Journals of before have no sizes of what was restored.
+        sizes = f": {show_size(event.size)}{stated}; the data have {show_size(event.saved_bytes)} now"
+        return f"{event.step} restored from its backup{sizes if event.digest else ''}"
+    saved = f" of {show_size(event.saved_bytes)}" if event.saved_bytes else ""
     return f"backup of {event.step} made: {show_size(event.size)}{saved}{stated}"
 
 

@@ -199,9 +199,10 @@ def check_backup(folder: Path, made: BackupRecord) -> None:
 
 
 def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
-    """Do one part of the rollback document; return the record of a backup that was made or proved, else None.
+    """Do one part of the rollback document; return the record of a backup that was made, proved or restored, else None.
 
-    A restore reads the backup from disk and feeds it to a program; its trial proves that this works.
+    A restore reads the backup from disk and feeds it to a program; its trial proves that this works. The record has the
+    size of the folder as the restore left it.
 
     Raises:
         DamagedError: The backup is not what was written.
@@ -214,6 +215,7 @@ def run_part(context: MigrationContext, part: NextPart) -> BackupRecord | None:
             return _try_restore(context, backup, made)
         case Restore(backup, made):
             _feed(context, backup, made, "restore", backup.restore)
+            return replace(made, saved_bytes=saved_folder(context.site, context.release, backup.name).size)
         case Apply(step):
             apply_step(context, step)
         case Undo(step):

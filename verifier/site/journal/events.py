@@ -249,8 +249,8 @@ class Outcome(Document, frozen=True, kw_only=True, tag_field="event", tag="outco
         code: Stable word for programs and reports.
         detail: For people at the site; never leaves it.
         seconds: Duration of the act.
-        digest, size: Of the backup that was made or tried.
-        saved_bytes: Of the folder that the backup saves.
+        digest, size: Of the backup that was made, tried or restored.
+        saved_bytes: Of the folder that the backup saves, before it was made or after it was restored.
         proof: What the program stated about the backup.
     """
 

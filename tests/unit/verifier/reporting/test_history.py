@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from manifests.documents import release as r
+from manifests.documents.backup_proof import BackupProof
 from manifests.documents.consignment import Newest
 from manifests.trust.root import Mark
 from manifests.words.errors import DamagedError, RolledBackError, UntrustedError, WaybillError
@@ -27,7 +28,17 @@ from verifier.reporting.report_write import export_reports, write_report
 from verifier.reporting.status import late_of, read_status
 from verifier.site.generations import read_installed
 from verifier.site.host import this_host
-from verifier.site.journal.events import Alarm, Answer, AskedAgain, Consigned, Event, Inconsistent, Proposed, Torn
+from verifier.site.journal.events import (
+    Alarm,
+    Answer,
+    AskedAgain,
+    Consigned,
+    Event,
+    Inconsistent,
+    Outcome,
+    Proposed,
+    Torn,
+)
 from verifier.site.lock import hold_site
 
 PROBE = r.Probe(name="up", tcp=r.TcpProbe(endpoint="api"))
@@ -103,6 +114,15 @@ WORDS: list[tuple[Event, str, bool]] = [
         Inconsistent(code="retreat-failed", detail="no disk"),
         "neither the old nor the new generation could be restored",
         True,
+    ),
+    # As journals of before have it, without a size; and with what is known now.
+    (Outcome(act="restore", step="db", result="done"), "db restored from its backup", False),
+    (
+        Outcome(
+            act="restore", step="db", result="done", digest=D, size=2048, saved_bytes=4096, proof=BackupProof(rows=2)
+        ),
+        "db restored from its backup: 2.0 KiB, 2 rows; the data have 4.0 KiB now",
+        False,
     ),
     (AskedAgain(way="back"), "retry requested, back", False),
     (Proposed(item="policy", subject=D, account="mallory"), "policy.yaml, owned by mallory, differs", False),
