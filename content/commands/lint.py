@@ -28,9 +28,9 @@ from manifests.authored.rollback_yaml import RollbackFile, compile_rollback, rol
 from manifests.authored.site_yaml import SiteFile, site_problems, without_placeholders
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
-from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, check_openvex, notes_problems
+from manifests.foreign.attachments import MAX_NOTES, MAX_OPENVEX, notes_problems, openvex_problems
 from manifests.foreign.config_schema import MAX_SCHEMA, schema_problems
-from manifests.foreign.sbom import MAX_SBOM, read_sbom_file
+from manifests.foreign.sbom import MAX_SBOM, sbom_problems
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
@@ -211,7 +211,7 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
     if release.config is not None:
         yield from document(release.config.schema, "$.config.schema", MAX_SCHEMA, schema_problems)
     for i, text in enumerate(release.advisories):
-        yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, check_openvex)
+        yield from document(text, f"$.advisories[{i}]", MAX_OPENVEX, openvex_problems)
     for i, text in enumerate(release.authorisations):
         yield from document(text, f"$.authorisations[{i}]", MAX_AUTHORISATION, parse_authorisation)
     for name, signer in release.signers.items():
@@ -266,7 +266,7 @@ def _notes(data: bytes, name: str) -> object:
 
 
 def _sbom(data: bytes, name: str) -> object:
-    return read_sbom_file(data, Path(name))
+    return sbom_problems(data, Path(name))
 
 
 def _short_names(registries: Path) -> bool:
@@ -343,7 +343,7 @@ def _lint_json(path: Path) -> LintResult:
     try:
         data = read_capped(path, MAX_SBOM)
         if b'"https://openvex.dev/ns' in data[:65536]:
-            kind, check = "advisory", check_openvex
+            kind, check = "advisory", openvex_problems
         elif AUTHORISATION_TYPE.encode() in data:
             kind, check = "authorisation", parse_authorisation
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data or (b'"@context"' in data and b"spdx" in data):

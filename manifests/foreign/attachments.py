@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from manifests.foreign.doubled_keys import refuse_doubled_keys
+from manifests.foreign.doubled_keys import doubled_keys, refuse_doubled_keys
+from manifests.foreign.json_faults import MAX_FAULTS, document_faults
 from manifests.words.canonical import decode
 from manifests.words.errors import MalformedError
 
@@ -67,13 +68,38 @@ def check_openvex(data: bytes, what: str) -> OpenVex:
         raise MalformedError(f"{len(data)} bytes, an OpenVEX document has at most {MAX_OPENVEX}", where=what)
     document = decode(data, OpenVex, what)
     refuse_doubled_keys(data, what)
+    for problem in _statement_problems(document, what):
+        raise problem
+    return document
+
+
+def openvex_problems(data: bytes, what: str) -> tuple[MalformedError, ...]:
+    """Return the faults of an OpenVEX document, at most `MAX_FAULTS`; of its meaning only where its shape is right."""
+    try:
+        check_openvex(data, what)
+        return ()
+    except MalformedError as error:
+        first = error
+    if len(data) > MAX_OPENVEX:
+        return (first,)
+    problems = [
+        MalformedError(fault.problem, where=f"{what} {fault.place}") for fault in document_faults(data, OpenVex)
+    ]
+    if not problems:
+        try:
+            problems += _statement_problems(decode(data, OpenVex, what), what)
+        except MalformedError:
+            return (first,)
+    return tuple([*problems, *doubled_keys(data, what)][:MAX_FAULTS])
+
+
+def _statement_problems(document: OpenVex, what: str) -> Iterator[MalformedError]:
     if not document.context.startswith(CONTEXT):
-        raise MalformedError(f"@context is {document.context!r}, expected {CONTEXT}...", where=what)
+        yield MalformedError(f"@context is {document.context!r}, expected {CONTEXT}...", where=what)
     for i, statement in enumerate(document.statements):
         # Section "Status Labels": what a reader needs with each of them.
         if statement.status == "not_affected" and not (statement.justification or statement.impact_statement):
             problem = "not_affected needs a justification or an impact_statement"
-            raise MalformedError(problem, where=f"{what} $.statements[{i}]")
+            yield MalformedError(problem, where=f"{what} $.statements[{i}]")
         if statement.status == "affected" and not statement.action_statement:
-            raise MalformedError("affected needs an action_statement", where=f"{what} $.statements[{i}]")
-    return document
+            yield MalformedError("affected needs an action_statement", where=f"{what} $.statements[{i}]")

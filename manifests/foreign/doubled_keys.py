@@ -4,9 +4,11 @@ import json
 
 from manifests.words.errors import MalformedError
 
+MAX_DOUBLED = 50
 
-class _DoubledKeyError(ValueError):
-    """Carries the key."""
+
+class _EnoughError(ValueError):
+    """So many keys are doubled that no more are looked for."""
 
 
 def refuse_doubled_keys(text: bytes, what: str) -> None:
@@ -14,24 +16,39 @@ def refuse_doubled_keys(text: bytes, what: str) -> None:
 
     No value is kept, so a long document takes little memory.
     """
+    for problem in doubled_keys(text, what, 1):
+        raise problem
+
+
+def doubled_keys(text: bytes, what: str, at_most: int = MAX_DOUBLED) -> tuple[MalformedError, ...]:
+    """Return the error for each key that an object has twice; inner objects come first."""
+    keys_twice: list[str] = []
+
+    def check(pairs: list[tuple[str, object]]) -> None:
+        if len(dict(pairs)) == len(pairs):
+            return
+        keys: set[str] = set()
+        for key, _ in pairs:
+            if key in keys:
+                keys_twice.append(key)
+            keys.add(key)
+            if len(keys_twice) >= at_most:
+                raise _EnoughError
+
     try:
-        json.loads(text.decode(), object_pairs_hook=_check)
-    except _DoubledKeyError as error:
-        raise MalformedError(
-            f"the key {str(error)[:100]!r} appears twice in one object",
-            where=what,
-            remedy="remove one of the two values, or make the file again",
-            finding="json-doubled-key",
-        ) from None
+        json.loads(text.decode(), object_pairs_hook=check)
+    except _EnoughError:
+        pass
     except ValueError:
-        return  # what is no JSON is reported by the reader of the document
+        # What is no JSON is reported by the reader of the document.
+        return ()
+    return tuple(_doubled(key, what) for key in keys_twice)
 
 
-def _check(pairs: list[tuple[str, object]]) -> None:
-    if len(dict(pairs)) == len(pairs):
-        return
-    keys: set[str] = set()
-    for key, _ in pairs:
-        if key in keys:
-            raise _DoubledKeyError(key)
-        keys.add(key)
+def _doubled(key: str, what: str) -> MalformedError:
+    return MalformedError(
+        f"the key {key[:100]!r} appears twice in one object",
+        where=what,
+        remedy="remove one of the two values, or make the file again",
+        finding="json-doubled-key",
+    )

@@ -13,7 +13,8 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from manifests.foreign.doubled_keys import refuse_doubled_keys
+from manifests.foreign.doubled_keys import doubled_keys, refuse_doubled_keys
+from manifests.foreign.json_faults import MAX_FAULTS, ShapeFault, document_faults
 from manifests.foreign.sbom_encoding import SbomSource, json_text, refuse_other_json
 from manifests.words.canonical import check_depth
 from manifests.words.errors import MalformedError
@@ -66,12 +67,17 @@ class SbomDocument:
         return f"{'CycloneDX' if self.format == 'cyclonedx' else 'SPDX'} {self.version}"
 
 
-class _Kind(Struct, frozen=True):
-    """What tells the formats apart."""
+class _Stated(Struct, frozen=True):
+    """Format and version, where a document states them."""
 
     bom_format: str | None = field(name="bomFormat", default=None)
     spec_version: str | None = field(name="specVersion", default=None)
     spdx_version: str | None = field(name="spdxVersion", default=None)
+
+
+class _Kind(_Stated, frozen=True):
+    """What tells the formats apart."""
+
     context: Raw | UnsetType = field(name="@context", default=UNSET)
     graph: Raw | UnsetType = field(name="@graph", default=UNSET)
 
@@ -191,6 +197,47 @@ def read_sbom(data: bytes, what: str) -> SbomDocument:
     return _read(data, SbomSource(what))
 
 
+def sbom_problems(data: bytes, path: Path) -> tuple[MalformedError, ...]:
+    """Return the faults of an SBOM, at most `MAX_FAULTS`: doubled keys, its version, values of a wrong shape."""
+    source = SbomSource(str(path), path)
+    try:
+        _read(data, source)
+        return ()
+    except MalformedError as error:
+        first = error
+    if first.finding == "sbom-encoding" or len(data) > MAX_SBOM:
+        return (first,)
+    text = json_text(data, source)
+    problems = [*doubled_keys(text, source.what)]
+    faults = document_faults(text, _Stated, depth=MAX_DEPTH)
+    if not faults:
+        try:
+            kind = _decode(text, _Kind, source.what)
+        except MalformedError:
+            return (first,)
+        problems += _version_problems(kind, source.what)
+        # The kind decides what else the document should be.
+        faults = document_faults(text, _shape(kind), depth=MAX_DEPTH)
+    problems += [_misshapen(fault, source.what) for fault in faults]
+    if first.problem not in {problem.problem for problem in problems}:
+        problems.append(first)
+    return tuple(problems[:MAX_FAULTS])
+
+
+def _shape(kind: _Kind) -> object:
+    """What a document of this kind is read as; a document of no kind may be anything."""
+    if kind.bom_format == "CycloneDX":
+        return _CycloneDx
+    if kind.spdx_version:
+        return _Spdx
+    return object if kind.context is UNSET else _Element if kind.graph is UNSET else _Graph
+
+
+def _misshapen(fault: ShapeFault, what: str) -> MalformedError:
+    at = "" if fault.place == "$" else f" - at `{fault.place}`"
+    return MalformedError(f"not an SBOM: {fault.problem}{at}", where=what, finding="sbom-unknown")
+
+
 def _read(data: bytes, source: SbomSource) -> SbomDocument:
     what = source.what
     if len(data) > MAX_SBOM:
@@ -199,6 +246,8 @@ def _read(data: bytes, source: SbomSource) -> SbomDocument:
     check_depth(text, what, depth=MAX_DEPTH)
     refuse_doubled_keys(text, what)
     kind = _decode(text, _Kind, what)
+    for problem in _version_problems(kind, what):
+        raise problem
     if kind.bom_format == "CycloneDX":
         return _read_cyclonedx(text, kind.spec_version or "", what)
     if kind.spdx_version:
@@ -212,9 +261,16 @@ def _read(data: bytes, source: SbomSource) -> SbomDocument:
     raise MalformedError("neither CycloneDX nor SPDX in JSON", where=what, remedy=remedy, finding="sbom-unknown")
 
 
+def _version_problems(kind: _Kind, what: str) -> Iterator[MalformedError]:
+    if kind.bom_format == "CycloneDX":
+        version = kind.spec_version or ""
+        if not re.fullmatch(r"1\.[2-9]", version):
+            yield MalformedError(f"CycloneDX {version or 'without a version'}, expected 1.2 to 1.9", where=what)
+    elif kind.spdx_version and not re.fullmatch(r"SPDX-2\.[0-9]", kind.spdx_version):
+        yield MalformedError(f"{kind.spdx_version}, expected SPDX-2.2, SPDX-2.3 or SPDX 3 in JSON-LD", where=what)
+
+
 def _read_cyclonedx(text: bytes, version: str, what: str) -> SbomDocument:
-    if not re.fullmatch(r"1\.[2-9]", version):
-        raise MalformedError(f"CycloneDX {version or 'without a version'}, expected 1.2 to 1.9", where=what)
     sbom = _decode(text, _CycloneDx, what)
     main = sbom.metadata.component if sbom.metadata else None
     listed = [one for part in sbom.components or () for one in _with_parts(part)]
@@ -235,8 +291,6 @@ def _with_parts(top: _Part | None) -> Iterator[_Listed]:
 
 
 def _read_spdx(text: bytes, version: str, what: str) -> SbomDocument:
-    if not re.fullmatch(r"SPDX-2\.[0-9]", version):
-        raise MalformedError(f"{version}, expected SPDX-2.2, SPDX-2.3 or SPDX 3 in JSON-LD", where=what)
     sbom = _decode(text, _Spdx, what)
     listed = []
     for package in sbom.packages or ():
