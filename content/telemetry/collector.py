@@ -1,0 +1,38 @@
+"""Open the collector of a signal, with what it kept at its last look."""
+
+from typing import TypeVar
+
+from content.telemetry.intervals import MAX_STATE, Collector, CollectorState, definition
+from content.telemetry.logs import LogCollector, LogState
+from content.telemetry.metrics import MetricsCollector, MetricsState
+from content.telemetry.traces import TraceCollector, TraceState
+from manifests.documents.contract import Signal
+from manifests.words.canonical import parse
+
+State = TypeVar("State", bound=CollectorState)
+
+
+def open_collector(signal: Signal, state: bytes | None = None) -> Collector:
+    """Return the collector of a signal of kind metrics, logs or traces.
+
+    Args:
+        state: What ``Collector.state`` returned after the last look; None for the first look. The state of another
+            definition of the signal is left out, its rows included: they were counted under other bounds.
+
+    Raises:
+        MalformedError: The state is none of such a collector.
+    """
+    if signal.kind == "metrics":
+        return MetricsCollector(signal, _state(signal, state, MetricsState))
+    if signal.kind == "logs":
+        return LogCollector(signal, _state(signal, state, LogState))
+    if signal.kind == "traces":
+        return TraceCollector(signal, _state(signal, state, TraceState))
+    raise ValueError(f"signals of kind {signal.kind} have no collector")
+
+
+def _state(signal: Signal, data: bytes | None, type_: type[State]) -> State | None:
+    if data is None:
+        return None
+    state = parse(data, type_, f"state of {signal.name}", max_bytes=MAX_STATE)
+    return state if state.signal == definition(signal) else None
