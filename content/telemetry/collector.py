@@ -20,7 +20,7 @@ def open_collector(signal: Signal, state: bytes | None = None) -> Collector:
             definition of the signal is left out, its rows included: they were counted under other bounds.
 
     Raises:
-        MalformedError: The state is none of such a collector.
+        MalformedError: The state is none of such a collector, or a pattern of the signal is not in RE2's syntax.
     """
     if signal.kind == "metrics":
         return MetricsCollector(signal, _state(signal, state, MetricsState))

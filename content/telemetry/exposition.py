@@ -11,9 +11,10 @@ MAX_LINE = 64 << 10
 # Labels and value, after the name. Possessive, so that no line causes backtracking.
 _REST = rb'[ \t]*+(?:\{((?:[^"}]++|"(?:[^"\\]++|\\.)*+")*+)\}[ \t]*+|(?<=[ \t]))([^ \t]++)(?:[ \t]++.*)?'
 _OTHER = re.compile(rb"[a-zA-Z0-9_:]")
-_LABEL = re.compile(
-    rb'[ \t]*+(?P<name>[a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"(?P<value>(?:[^"\\]++|\\.)*+)"[ \t]*+(?:,|$)'
-)
+_PAIR = rb'[ \t]*+%s[ \t]*+=[ \t]*+"%s"[ \t]*+'
+_NAME, _VALUE = rb"[a-zA-Z_][a-zA-Z0-9_]*+", rb'(?:[^"\\]++|\\.)*+'
+_LABEL = re.compile(_PAIR % (rb"(%s)" % _NAME, rb"(%s)" % _VALUE))
+_LABELS = re.compile(rb"(?:%s(?:,|\Z))*+[ \t]*+" % (_PAIR % (_NAME, _VALUE)))
 _ESCAPED = re.compile(rb"\\(.)")
 _TYPE = re.compile(rb"#[ \t]++TYPE[ \t]++([a-zA-Z_:][a-zA-Z0-9_:]*+)[ \t]++([a-z]++)[ \t]*+")
 
@@ -46,25 +47,21 @@ class SampleReader:
         return part[1:].decode() or "value", labels or b"", value
 
 
-def parse_labels(text: bytes) -> dict[str, str]:
+def parse_labels(text: bytes) -> dict[bytes, bytes]:
     """Return the labels between the braces of a sample. Raises ValueError."""
-    labels: dict[str, str] = {}
-    position = 0
-    while position < len(text):
-        match = _LABEL.match(text, position)
-        if match is None:
-            if text[position:].strip():
-                raise ValueError("not a label")
-            break
-        name = match["name"].decode()
-        if name in labels:
-            raise ValueError("a label twice")
-        value = match["value"]
-        if b"\\" in value:
-            value = _ESCAPED.sub(lambda escape: b"\n" if escape[1] == b"n" else escape[1], value)
-        labels[name] = value.decode(errors="replace")
-        position = match.end()
+    if not _LABELS.fullmatch(text):
+        raise ValueError("not labels")
+    pairs = _LABEL.findall(text)
+    labels = dict(pairs)
+    if len(labels) != len(pairs):
+        raise ValueError("a label twice")
+    if b"\\" in text:
+        return {name: _ESCAPED.sub(_unescaped, value) for name, value in pairs}
     return labels
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    return b"\n" if escape[1] == b"n" else escape[1]
 
 
 def parse_type(line: bytes) -> tuple[bytes, str] | None:

@@ -4,12 +4,14 @@ The engine is RE2, whose search takes time linear in the text. All patterns are 
 which one of them matches is looked at again, to count each pattern that it matches once.
 """
 
+from collections.abc import Mapping
 from typing import Any  # google-re2 has no types
 
 from content.telemetry.counted import TOO_LONG
 from content.telemetry.intervals import Collector, CollectorState, definition
 from manifests.documents.contract import Signal
 from manifests.documents.telemetry import TelemetryRow
+from manifests.foreign.schema_patterns import compile_pattern
 from manifests.words.canonical import encode
 from manifests.words.digest import Count, Word
 
@@ -33,7 +35,7 @@ class LogCollector(Collector):
         super().__init__(signal, state)
         patterns = dict(signal.source.patterns or {}) if signal.source else {}
         self.names = tuple(sorted(patterns))
-        self._any, self._each = _compiled(tuple(patterns[name] for name in self.names))
+        self._any, self._each = _compiled({name: patterns[name] for name in self.names})
         self._field = next((name for name, values in signal.fields.items() if values.enum is not None), "")
         self._counts = dict.fromkeys(self.names, 0)
         if state is not None:
@@ -112,15 +114,20 @@ class LogCollector(Collector):
         return dropped
 
 
-def _compiled(patterns: tuple[str, ...]) -> tuple[Any, Any]:
-    """Return what finds the next line with a match of any pattern, and what tells which patterns match a line."""
+def _compiled(patterns: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return what finds the next line with a match of any pattern, and what tells which patterns match a line.
+
+    The second numbers the patterns in their order. Raises MalformedError for a pattern that is not in RE2's syntax.
+    """
     import re2  # loaded only where a log is counted
 
+    for name, pattern in patterns.items():
+        compile_pattern(pattern, f"pattern {name}")
     options = re2.Options()
     options.max_mem, options.log_errors, options.never_nl = PATTERN_MEMORY, False, True
-    written = [b"(?m:" + pattern.encode() + b")" for pattern in patterns]
+    written = [b"(?m:" + pattern.encode() + b")" for pattern in patterns.values()]
     each = re2.Set.SearchSet(options)
-    for pattern in written:
-        each.Add(pattern)
+    for expression in written:
+        each.Add(expression)
     each.Compile()
     return re2.compile(b"|".join(written), options), each

@@ -84,6 +84,11 @@ class MetricsCollector(Collector):
         source = signal.source
         self._series = ((source.series or "") if source else "").encode()
         self._read = SampleReader(self._series.decode()).read
+        # By label: each value that may leave, with what a row says for it.
+        self._wanted = tuple(
+            (name.encode(), {value.encode(): (name, value) for value in bounds.enum or ()})
+            for name, bounds in sorted(signal.labels.items())
+        )
         self._lines = Lines()
         self._dropped: Counter[str] = Counter()
         self._looks = state.looks if state else 0
@@ -155,6 +160,8 @@ class MetricsCollector(Collector):
             self._dropped[MALFORMED] += 1
 
     def _sample(self, part: str, labels: bytes, value: float) -> None:
+        if part == "value" and (self._type in ("summary", "histogram") or b"quantile=" in labels):
+            return  # quantiles that a client computed cannot be added up
         grouped = self._known.get(labels, _UNKNOWN)
         if grouped is _UNKNOWN:
             grouped = self._group_of(labels)
@@ -164,8 +171,6 @@ class MetricsCollector(Collector):
             self._dropped[LABEL_VALUE] += 1
             return
         key, bound = grouped
-        if part == "value" and (self._type in ("summary", "histogram") or b"quantile=" in labels):
-            return  # quantiles that a client computed cannot be added up
         if part == "value" and not self._is_counter:
             self._gauges[key] = self._gauges.get(key, 0.0) + value
             return
@@ -188,15 +193,14 @@ class MetricsCollector(Collector):
     def _group_of(self, text: bytes) -> tuple[Key, float] | None:
         """Return the labels that count and the bound of a bucket; None for a value that the contract does not list."""
         labels = parse_labels(text)
-        bound = float(labels.pop("le")) if "le" in labels else math.nan
-        wanted = self.signal.labels
-        self._dropped[LABEL] += sum(name not in wanted for name in labels)
+        bound = float(labels.pop(b"le")) if b"le" in labels else math.nan
         key = []
-        for name, values in sorted(wanted.items()):
-            value = labels.get(name, "")
-            if value not in (values.enum or ()):
+        for name, pairs in self._wanted:
+            pair = pairs.get(labels.pop(name, b""))
+            if pair is None:
                 return None
-            key.append((name, value))
+            key.append(pair)
+        self._dropped[LABEL] += len(labels)
         return tuple(key), bound
 
     def _grow(self, key: Key, part: str, bound: float, growth: float) -> None:

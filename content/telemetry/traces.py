@@ -51,7 +51,7 @@ class _Resource(msgspec.Struct, rename="camel"):
     scope_spans: list[_Scope] | None = None
 
 
-class _Request(msgspec.Struct, rename="camel"):
+class _TraceRequest(msgspec.Struct, rename="camel"):
     resource_spans: list[_Resource] | None = None
 
 
@@ -72,7 +72,7 @@ class TraceCollector(Collector):
     def __init__(self, signal: Signal, state: TraceState | None) -> None:
         super().__init__(signal, state)
         self._operation = signal.source.operation if signal.source else None
-        self._decoder = msgspec.json.Decoder(_Request)
+        self._decoder = msgspec.json.Decoder(_TraceRequest)
         self._rest = bytearray()
         self._dropped: Counter[str] = Counter()
         self._buckets: Counter[int] = Counter()
@@ -95,6 +95,8 @@ class TraceCollector(Collector):
             line = bytes(self._rest[: end + 1])
             if self._skipping:
                 self._skipping = False
+            elif len(line) > MAX_DOCUMENT:
+                self._dropped[TOO_LONG] += 1
             elif line.strip() and not self._take(line):
                 # A document over several lines: its end is known only at the end of the file.
                 self._lines = False

@@ -21,6 +21,7 @@ from manifests.documents.contract import (
     parse_contract,
     sources_text,
 )
+from manifests.foreign.schema_patterns import compile_pattern
 from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.errors import WaybillError
@@ -174,7 +175,13 @@ def _log_problems(
     file: Handwritten, path: str, signal: SignalFile, fields: Mapping[str, Values]
 ) -> Iterator[WaybillError]:
     """Yield the faults of fields that are not exactly ``count`` and an enumeration of the names of the patterns."""
-    patterns = set(signal.source.patterns or ()) if signal.source else set()
+    written = (signal.source.patterns if signal.source else None) or {}
+    for name, pattern in written.items():
+        where = f"{path}.from.patterns.{name}"
+        yield from file.problems(compile_pattern, pattern, where)
+        if not pattern:
+            yield file.wrong(f"pattern {name!r} is empty and matches every line", where)
+    patterns = set(written)
     names = [name for name, values in fields.items() if values.enum is not None]
     count = fields.get("count")
     if len(names) != 1 or count is None or count.integer is None or len(fields) != 2 or signal.labels:
