@@ -5,7 +5,7 @@ from pathlib import Path
 
 from console.options import command
 from console.result import Result
-from manifests.words.errors import RefusedError, WaybillError
+from manifests.words.errors import AttentionError, RefusedError, WaybillError
 from verifier.approval.items import approvable_of, hops_of
 from verifier.approval.queue import waiting_items
 from verifier.change.host_check import HostCheck, check_host
@@ -15,6 +15,7 @@ from verifier.install.context import Runtime
 from verifier.runtime.preflight.result import PreflightResult
 from verifier.runtime.setup import SetupFinding
 from verifier.site.folder import Site
+from verifier.site.outbox_damage import outbox_damage, outbox_data, outbox_lines
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,12 @@ def check_command(items: tuple[str, ...], place: Path | None) -> Result:
     """
     site, runtime = open_here(place), runtime_here()
     if items:
-        return _result({" ".join(items): check_item(site, items, runtime)})
+        return _result({" ".join(items): check_item(site, items, runtime)}, outbox_damage(site))
     by_item: dict[str, ItemCheck] = {}
     for waiting in waiting_items(site):
         if waiting.head.kind in ("release", "config"):
             by_item[" ".join(waiting.items)] = check_item(site, waiting.items, runtime)
-    return _result(by_item)
+    return _result(by_item, outbox_damage(site))
 
 
 def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemCheck:
@@ -62,7 +63,8 @@ def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemChec
     return ItemCheck(check_site(site, hops, runtime.load, runtime.programs.check), check_host(site, hops, runtime.load))
 
 
-def _result(by_item: dict[str, ItemCheck]) -> Result:
+def _result(by_item: dict[str, ItemCheck], damage: tuple[AttentionError, ...]) -> Result:
+    """Return the findings. A damaged file of the outbox stops no install: it is named, and the exit code stays 0."""
     lines = [] if by_item else ["nothing waits that could be installed"]
     error: WaybillError | None = None
     for item, check in by_item.items():
@@ -75,7 +77,9 @@ def _result(by_item: dict[str, ItemCheck]) -> Result:
     everything = tuple(finding for check in by_item.values() for finding in check.everything)
     if add := lines_to_add(everything):
         lines += ["add to site.yaml, and replace each FILL-IN:", *(f"  {line}" for line in add)]
+    lines += outbox_lines(damage)
     data = {
+        "outbox": outbox_data(damage),
         "items": [
             {
                 "item": item,

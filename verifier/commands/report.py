@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ from verifier.reporting.report_plan import plan_report
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.folder import Site
 from verifier.site.outbox import newest_report, read_report, report_history, report_path
+from verifier.site.outbox_damage import outbox_attention, outbox_damage, outbox_data, outbox_lines
 from verifier.site.vendor_access import check_served
 
 
@@ -76,14 +78,25 @@ def report_command(
         site = look_here(place)
         doubt = distrust(site)
         if doubt is None:
-            return _shown(site, _signed(site))
+            return _with_damage(site, _shown(site, _signed(site)))
         newest = newest_report(site)
         if newest is None:
             raise doubt
         return _shown(site, newest, doubt)
     signers = tuple(signer_of(uri, passphrase_fd) for uri in keys)
     with hold_here(place, "report") as site:
-        return _export(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
+        result = _export(site, signers, new=new, way=ways[0] if ways else "", target=out or qr_out)
+        return _with_damage(site, result)
+
+
+def _with_damage(site: Site, result: Result) -> Result:
+    """Return the result with what is damaged in the outbox; a text that is a report itself stays as it is."""
+    damage = outbox_damage(site)
+    if not damage:
+        return result
+    text = result.text if result.exact else "\n".join([result.text, "", *outbox_lines(damage)])
+    data = {**result.data, "outbox": outbox_data(damage)}
+    return replace(result, text=text, data=data, error=result.error or outbox_attention(damage))
 
 
 def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, target: Path | None) -> Result:

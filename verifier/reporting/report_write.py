@@ -10,7 +10,7 @@ from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.errors import DamagedError, MalformedError, RefusedError, UntrustedError, WaybillError
 from manifests.words.units import parse_size
 from verifier.approval.items import record_export, record_proposals
 from verifier.reporting.health import LookAtProbe
@@ -30,6 +30,7 @@ from verifier.site.outbox import (
     report_path,
     reports_to_carry,
     reports_written,
+    restore_enrolment,
 )
 from verifier.site.proposals import read_site_yaml
 from verifier.site.vendor_access import check_served
@@ -51,6 +52,7 @@ def write_report(
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
         check_served(site.state)
     finish_key(site)
+    restore_enrolment(site)
     take_over(site)  # 1
     record_proposals(site)
     observed = observe_site(site, now, look)  # 2
@@ -100,12 +102,18 @@ def _renew_reserve(site: Site) -> None:
 
 
 def take_over(site: Site) -> None:
-    """Journal a file with the next number, which a crash left between step 5 and step 6 of ``write_report``."""
+    """Journal a file with the next number, which a crash left between step 5 and step 6 of ``write_report``.
+
+    A damaged one was never journalled, so nobody carried it away: the next report replaces it.
+    """
     path = report_path(site, site.state.reports.seq + 1)
     if not path.is_file():
         return
     digest, _ = enrolment_of(site)
-    signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    try:
+        signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.site_key, str(path))
+    except (MalformedError, UntrustedError):
+        return
     chain = signed.report.chain
     if (chain.seq, chain.previous) != (site.state.reports.seq + 1, site.state.reports.head or digest):
         raise DamagedError(
@@ -122,8 +130,8 @@ def export_reports(
 ) -> tuple[Path, ...]:
     """Copy the newest ``most`` reports that support has not acknowledged, oldest first; the newest in any case.
 
-    The site is part of the file names. If the medium has support's folder ``back/`` for this site, they go there. The
-    export is journalled.
+    A damaged report is left out; the newest must be whole. The site is part of the file names. If the medium has
+    support's folder ``back/`` for this site, they go there. The export is journalled.
 
     Args:
         signers: People who approve the export now, if the policy requires it.
@@ -131,7 +139,7 @@ def export_reports(
     Raises:
         RefusedError: ``folder`` is not a folder, is outside of the medium, or a file of that name has other content.
         WaitingError: The policy requires more approvals.
-        DamagedError: A report in the outbox is not the one that the journal names.
+        DamagedError: The newest report in the outbox is not the one that the journal names.
     """
     if not folder.is_dir():
         problem, remedy = "there is no such folder", f"name the medium's folder, or make this one: mkdir {folder}"
@@ -144,10 +152,15 @@ def export_reports(
     events = reports_to_carry(site, most)
     ready: list[tuple[Path, bytes]] = []
     for event in events:
-        # An older report may have been cleared away; the newest lists it.
+        # An older report may have been cleared away or be damaged; the newest lists it.
         if event is not events[-1] and not report_path(site, event.seq).is_file():
             continue
-        raw = read_report(site, event.seq, event.digest).raw
+        try:
+            raw = read_report(site, event.seq, event.digest).raw
+        except WaybillError:
+            if event is events[-1]:
+                raise
+            continue
         target = folder / f"{name}.{report_name(site.state, event.seq)}"
         if target.exists() and read_capped(target, MAX_BUNDLE) != raw:
             raise RefusedError(

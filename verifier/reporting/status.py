@@ -29,6 +29,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.state import SiteState
 from verifier.site.outbox import newest_report, report_path
+from verifier.site.outbox_damage import outbox_attention, outbox_damage, outbox_data, outbox_lines
 from verifier.site.releases import revoked_release
 from verifier.site.unread import attempt
 from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
@@ -61,15 +62,19 @@ def read_status(
     """
     probes = last_health(site) if health is None else health
     foreign, unproved, unfinished = foreign_journal(site), unproved_policy(site), unfinished_change(site)
+    damage = () if foreign is not None else outbox_damage(site)
     error = foreign or unsettled_change(site, unproved, unfinished) or attention(site, components or (), waiting)
+    error = error or outbox_attention(damage)
     lines = []
     for problem in (foreign, unproved, unfinished):
         if problem is not None:
             lines += _short(problem) if problem is error else [f"! {problem.problem}", f"  {problem.remedy}", ""]
     lines += [*_runs(site, components or (), probes, now, unseen), *_in_force(site), *_reporting(site, now)]
+    lines += outbox_lines(damage)
     lines += ["", queue_text(waiting, now), "", _generations_text(site)]
     data = _data(site, waiting, components or (), now, unseen)
     data["probes"] = [probe_data(one) for one in probes]
+    data["outbox"] = outbox_data(damage)
     return SiteStatus("\n".join(lines).rstrip(), data, error)
 
 

@@ -1,6 +1,7 @@
 """The site's outbox: its signed reports, the enrolment that they refer to, and the key that signs them."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from manifests.documents.enrolment import Enrolment, verify_enrolment
@@ -38,7 +39,7 @@ def newest_report(site: Site) -> SignedReport | None:
 
     Does not use the journal: where that is broken, the signature is the only proof of a report.
     """
-    for number in sorted(_numbers(site), reverse=True):
+    for number in reversed(report_numbers(site)):
         path = report_path(site, number)
         try:
             return verify_report(read_capped(path, MAX_BUNDLE), site.state.key_of_report(number), str(path))
@@ -57,7 +58,7 @@ def check_not_behind(site: Site) -> None:
         UntrustedError: The journal is older than a report in the outbox.
     """
     state = site.state
-    last = max((number for number in _numbers(site)), default=0)
+    last = max(report_numbers(site), default=0)
     if last > state.reports.seq + 1 or (last == state.reports.seq + 1 and not _follows(site, report_path(site, last))):
         raise UntrustedError(
             f"the journal ends before report {last}, which this site has signed",
@@ -76,7 +77,7 @@ def check_not_rewritten(site: Site) -> None:
     Raises:
         UntrustedError: A report names another entry than the journal has at that place.
     """
-    for number in sorted(_numbers(site)):
+    for number in report_numbers(site):
         path = report_path(site, number)
         try:
             signed = verify_report(read_capped(path, MAX_BUNDLE), site.state.key_of_report(number), str(path))
@@ -117,12 +118,12 @@ def check_first_policy(site: Site) -> None:
         )
 
 
-def _numbers(site: Site) -> list[int]:
-    """Return the numbers of the reports in the outbox since the last enrolment."""
+def report_numbers(site: Site) -> list[int]:
+    """Return the numbers of the reports in the outbox since the last enrolment, ascending."""
     if not site.outbox.is_dir():
         return []
     names = (_NAME.fullmatch(path.name) for path in site.outbox.iterdir())
-    return [int(name[2]) for name in names if name and int(name[1] or 1) == site.state.reports.line]
+    return sorted(int(name[2]) for name in names if name and int(name[1] or 1) == site.state.reports.line)
 
 
 def _follows(site: Site, path: Path) -> bool:
@@ -168,12 +169,33 @@ def finish_key(site: Site) -> None:
     if following.exists() and _is_ours(site, following):
         site.disk.rename(following, site.path / "keys" / SITE_KEY)
         site.disk.sync_folder(following.parent)
-    path, digest = enrolment_path(site), site.state.reports.enrolment
+    digest = site.state.reports.enrolment
     if site.state.reports.line > 1 and digest is not None:
         enrolment = site.document(digest)
-        if not path.is_file() or path.read_bytes() != enrolment:
-            site.disk.make_folder(site.outbox)
-            site.disk.write(path, enrolment)
+        _write_enrolment(site, enrolment)
+
+
+def restore_enrolment(site: Site) -> None:
+    """Write a damaged enrolment of the outbox again, from the journal's copy. The site must be held.
+
+    Leaves the file as it is when the copy is damaged too: whoever reads the enrolment then says so.
+    """
+    path, digest = enrolment_path(site), site.state.reports.enrolment
+    if digest is None or not path.is_file():
+        return
+    with suppress(WaybillError):
+        _write_enrolment(site, site.document(digest))
+
+
+def _write_enrolment(site: Site, enrolment: bytes) -> None:
+    path = enrolment_path(site)
+    try:
+        intact = path.is_file() and path.read_bytes() == enrolment
+    except OSError:  # a block that the disk does not return
+        intact = False
+    if not intact:
+        site.disk.make_folder(site.outbox)
+        site.disk.write(path, enrolment)
 
 
 def _is_ours(site: Site, path: Path) -> bool:
