@@ -8,10 +8,12 @@ import msgspec
 
 from content.commands.trust_folder import numbered_files
 from content.signing.files import replace_file
+from content.signing.vendor_keys import read_vendor_keys
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.named_file import read_named_file
 from manifests.authored.trust_yaml import LeaveFile, TrustFile, trust_problems
+from manifests.trust.envelope import Envelope
 from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.keys import PublicKey, read_capped, read_public
 from manifests.trust.revocations import (
@@ -228,9 +230,17 @@ def finished_chain(documents: tuple[bytes, ...], file: Path) -> Chain | None:
         return _verified(documents) if documents else None
     except UntrustedError as error:
         newest = file.parent / "trust" / f"{len(documents)}.root.json"
+        signed = parse_root(documents[-1], str(newest))
+        key = _missing_key(newest, signed.root.roles["root"], signed.envelope)
         problem = f"root {len(documents)} is not finished: {error.problem}"
-        remedy = f"waybill sign {quote(str(newest))} --key KEY, or delete it if nobody else has it"
+        remedy = f"waybill sign {quote(str(newest))} --key {key}, or delete it if nobody else has it"
         raise RefusedError(problem, where=str(file), remedy=remedy, finding="root-unfinished") from None
+
+
+def _missing_key(file: Path, role: Role, envelope: Envelope) -> str:
+    """Return what `--key` takes for a key of the role that has not signed ``file``."""
+    missing = set(role.keys) - {signature.keyid for signature in envelope.signatures}
+    return read_vendor_keys(file).best_option(sorted(missing))
 
 
 def _verified(documents: tuple[bytes, ...]) -> Chain:
@@ -314,6 +324,7 @@ def check_list_finished(lists: tuple[bytes, ...], chain: Chain | None, folder: P
     try:
         verify_revocations(lists[-1], chain, path.name)
     except UntrustedError as error:
+        key = _missing_key(path, chain.newest.roles["root"], parse_revocations(lists[-1], path.name)[0])
         problem = f"the newest revocation list is not finished under root {chain.newest.version}: {error.problem}"
-        remedy = f"waybill sign {quote(str(path))} --key KEY, or delete it if nobody else has it"
+        remedy = f"waybill sign {quote(str(path))} --key {key}, or delete it if nobody else has it"
         raise RefusedError(problem, where=str(path), remedy=remedy, finding="revocations-unfinished") from None

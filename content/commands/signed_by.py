@@ -1,14 +1,17 @@
 """Show which keys have signed a document, and which are missing."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 from types import MappingProxyType
 
 from console.result import Result
+from content.signing.allowed_keys import root_for_authorisation
 from content.signing.surroundings import Surroundings
 from manifests.documents.described import key_text
 from manifests.trust.root import Root, SignedRoot
+from manifests.words.errors import WaybillError
 from manifests.words.fingerprint import as_groups, as_words
 
 
@@ -77,13 +80,21 @@ def with_next(result: Result, file: Path, kind: str, around: Surroundings) -> Re
         sign = f"waybill sign {path}"
         lines = ["next:", f"  {sign} --key {key}", "or, if the key is on another machine:", f"  {sign} --prepare DIR"]
     else:
-        lines = ["next:", f"  {_FINISHED[kind].format(path)}"]
+        lines = ["next:", f"  {_FINISHED[kind].format(path, key=_consignment_key(file, kind, around))}"]
     return Result("\n".join([result.text, "", *lines]), result.data)
+
+
+def _consignment_key(file: Path, kind: str, around: Surroundings) -> str:
+    """Return what `--key` takes for a consignment that carries ``file``; KEY where the vendor's root is not here."""
+    if kind in ("list", "authorisation"):
+        with suppress(WaybillError):
+            return around.keys.best_option(root_for_authorisation(file).roles["consignment"].keys)
+    return "KEY"
 
 
 _FINISHED = {
     "bundle": 'waybill verify {} --fingerprint "WORDS OF THE PAPER"',
     "root": "waybill show {} --page paper.html",
-    "list": "waybill fleet consign SITE -o MEDIUM --key KEY --revocations {}",
-    "authorisation": "waybill fleet consign SITE -o MEDIUM --key KEY --authorisation {}",
+    "list": "waybill fleet consign SITE -o MEDIUM --key {key} --revocations {}",
+    "authorisation": "waybill fleet consign SITE -o MEDIUM --key {key} --authorisation {}",
 }

@@ -59,6 +59,8 @@ def reference_problems(
     yield from _signal_problems(file, release, contract)
     yield from _returns_problems(file, release, contract)
     yield from _migration_problems(file, release, rollback)
+    for _, problem, line in _other_folders(release, rollback):
+        yield file.wrong(problem, "$.rollback", line)
     programs = {program.name for program in release.programs}
     for what, command in _commands(rollback):
         if command[0] not in programs:
@@ -107,18 +109,67 @@ def _migration_problems(file: Handwritten, release: ReleaseFile, rollback: Rollb
         yield file.wrong("a migration is run twice", "$.install")
 
 
+# What it is, the name of the data, the line that would name other data, and its commands.
+_Use = tuple[str, str, str, tuple[tuple[str, ...] | None, ...]]
+
+
+def _service_folders(release: ReleaseFile) -> list[str]:
+    """Names of the data folders of the services, in the order of the install steps."""
+    return [step.data or step.step for step in release.install if step.keep_running is not None]
+
+
+def _other_folders(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[str, str, str]]:
+    """Yield the names of data whose program gets ``data``, and elsewhere the folder of a service; what; line to write.
+
+    One program that works on the data of a service in their folder cannot find them from the folder above too.
+    """
+    services = _service_folders(release)
+    uses: list[_Use] = [
+        (f"backup {one.name!r}", one.name, "name: {}", (one.make, one.restore, one.try_)) for one in rollback.backup
+    ]
+    uses += [
+        (
+            f"step {step.name!r}",
+            step.touches[0],
+            "touches: [{0}]` and state `name: {0}",
+            (step.do, step.undo, step.check),
+        )
+        for step in rollback.steps
+        if len(step.touches) == 1
+    ]
+    known = {
+        command[0]: (what, name)
+        for what, name, _, commands in uses
+        if name in services
+        for command in commands
+        if command
+    }
+    for what, name, line, commands in uses:
+        program = next((command[0] for command in commands if command and command[0] in known), None)
+        if name not in services and program is not None:
+            other, data = known[program]
+            problem = (
+                f"{what} of {release.rollback} runs {program!r} with WAYBILL_DATA=data, and {other} runs it with "
+                f"WAYBILL_DATA=data/{data}, where a service keeps its data"
+            )
+            yield name, problem, f"write `{line.format(data)}` for {what} in {release.rollback}"
+
+
 def data_warnings(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[str, str]]:
     """Yield where and what: data that the rollback document saves or changes, and that no service calls by that name.
+
+    What ``reference_problems`` refuses is left out.
 
     A service keeps its data in the folder that its step names with ``data``, or else in one with the name of the step.
     A program gets the folder with the name of the data that it saves or changes. Under another name it gets the folder
     above, and could save an empty one.
     """
-    services = [step.data or step.step for step in release.install if step.keep_running is not None]
+    services = _service_folders(release)
+    refused = {name for name, _, _ in _other_folders(release, rollback)}
     names = [("backup", backup.name) for backup in rollback.backup]
     names += [("state", state.name) for state in rollback.state]
     for kind, name in names if services else ():
-        if name not in services:
+        if name not in services and name not in refused:
             where = f"{release.rollback} $.{kind}"
             yield (
                 where,

@@ -47,6 +47,8 @@ def test_signed_and_packed(shop: Path) -> None:
     assert finding("sign", source, "--key", shop / "keys" / "release-1.key") == "signature-role"
     done = waybill("sign", source, "--key", shop / "keys" / "rollback-1.key")
     assert done.code == 0, done.err
+    consign = f"waybill fleet consign SITE -o MEDIUM --key {shop}/keys/consignment-1.key --authorisation {made}"
+    assert consign in done.out
     assert "authorisation 7: rollback of small stable, sequence 1, to 0.0.9" in done.out
     raw = made.read_bytes()
     assert parse_authorisation(raw)[1].number == 7

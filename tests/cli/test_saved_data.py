@@ -61,7 +61,7 @@ offered_for: 30d
 state:
   - {name: service, before: {reads: [1, 1], writes: 1}, after: {reads: [1, 1], writes: 1}}
 backup:
-  - {name: BACKUP, make: [shop-admin, dump], restore: [shop-admin, load], try: [shop-admin, load, --scratch],
+  - {name: BACKUP, make: [MAKE, dump], restore: [MAKE, load], try: [MAKE, load, --scratch],
      PROVESat_most: 1MiB, takes: 1s}
 steps:
   - {name: page, touches: [service], do: [shop-admin, shrink], UNDOrepeatable: true, after_crash: restore, takes: 1s}
@@ -93,10 +93,18 @@ class Shop:
         )
         return done.stderr.decode()
 
-    def build_upgrade(self, backup: str, class_: str = "reversible", *, proves: str = "") -> str:
-        """Build version 0.2.0, whose backup has the name ``backup``; return what `build` says."""
+    def build_upgrade(
+        self, backup: str, class_: str = "reversible", *, proves: str = "", program: str = "shop-admin"
+    ) -> str:
+        """Build version 0.2.0, whose backup has the name ``backup`` and is made by ``program``; return what it says."""
         undo = "undo: [shop-admin, keep], " if class_ == "reversible" else ""
-        words = {"CLASS": class_, "BACKUP": backup, "UNDO": undo, "PROVES": f"proves: {proves}, " if proves else ""}
+        words = {
+            "CLASS": class_,
+            "MAKE": program,
+            "BACKUP": backup,
+            "UNDO": undo,
+            "PROVES": f"proves: {proves}, " if proves else "",
+        }
         rollback = ROLLBACK
         for word, value in words.items():
             rollback = rollback.replace(word, value)
@@ -105,6 +113,9 @@ class Shop:
         for name, text in files.items():
             head, _, rest = block.partition(f"cat > {name} <<'END'\n")
             block = f"{head}cat > {name} <<'END'\n{text}END\n{rest.partition('END' + chr(10))[2]}"
+        listed = "  - {name: shop-admin, files: {linux/amd64: dist/shop-admin, linux/arm64: dist/shop-admin}}\n"
+        if program != "shop-admin":
+            block = block.replace(listed, listed + listed.replace("name: shop-admin", f"name: {program}"))
         return self.shell(block)
 
     def visits(self) -> int:
@@ -179,7 +190,8 @@ def test_a_step_that_gets_another_name_takes_its_data_along_if_it_names_their_fo
 
 def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(shop: Shop) -> None:
     """Backup and trial restore end with 0, both of an empty database: the three rows are in another folder."""
-    printed = shop.build_upgrade("database")
+    # Two programs with the same content: nothing says that they work on the same data.
+    printed = shop.build_upgrade("database", program="shop-dump")
     assert "data-elsewhere" in printed
     assert "backup 'database' proves nothing" in printed
     shop.run("receive", shop.folder / "medium")
@@ -187,13 +199,29 @@ def test_a_backup_of_an_empty_folder_stops_the_upgrade_before_anything_changed(s
     assert "backup database proves nothing: its programs state no count of rows and no digest" in reviewed
     shop.agree("r-0.2.0")
     refused = shop.run("install", "r-0.2.0", code=6)
-    assert "backup database: shop-admin dump wrote 27 B, less than 1/256 of what it saves" in refused.err
+    assert "backup database: shop-dump dump wrote 27 B, less than 1/256 of what it saves" in refused.err
     assert "data has 8.0 KiB" in refused.err
     assert "hint: ask the vendor whether the program reads data; nothing was changed" in refused.err
     assert shop.visits() == 3
     assert not list(shop.site.glob("backups/*/*"))
     status = shop.run("status", "--json").json
     assert status["version"] == "0.1.0"
+
+
+def test_a_backup_beside_the_data_that_the_same_program_changes_is_refused(shop: Shop) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        shop.build_upgrade("database")
+    assert caught.value.returncode == 3
+    linted = caught.value.stdout.decode()  # the block ends at its `lint`
+    assert (
+        "backup 'database' of rollback.yaml runs 'shop-admin' with WAYBILL_DATA=data, and step 'page' runs it with "
+        "WAYBILL_DATA=data/service, where a service keeps its data"
+    ) in linted
+    assert "data-elsewhere" not in linted
+    assert "write `name: service` for backup 'database' in rollback.yaml" in linted
+    rollback = shop.folder / "shop/rollback.yaml"
+    rollback.write_text(rollback.read_text().replace("{name: database,", "{name: service,"))
+    shop.shell("waybill lint shop/release.yaml && waybill build shop/release.yaml -o medium")
 
 
 def test_a_backup_of_the_folder_of_the_service_is_measured_and_restored(shop: Shop) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from manifests.documents.contract import Contract, Keep, Signal, Values
 from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.canonical import encode
@@ -110,14 +112,10 @@ class Documents(Vendor):
     """A vendor whose contract or rollback document was made without the compiler."""
 
     def contract(self) -> Contract:
-        from msgspec.structs import replace
-
         changed: Contract = replace(super().contract(), **CONTRACT.get(self.version, {}))
         return changed
 
     def rollback(self) -> Rollback:
-        from msgspec.structs import replace
-
         changed: Rollback = replace(super().rollback(), **ROLLBACK.get(self.version, {}))
         return changed
 
@@ -168,6 +166,9 @@ ROLLBACK: dict[str, Fields] = {
     "1.0.0-stateless-with-state": {"state": (_STATE,)},
     "1.0.0-restore-without-backup": {"class_": "restore-only"},
     "1.0.0-restore-with-backup": {"class_": "restore-only", "backup": (_BACKUP,)},
+    "1.0.0-proves-rows": {"class_": "restore-only", "backup": (replace(_BACKUP, proves="rows"),)},
+    "1.0.0-proves-digest": {"class_": "restore-only", "backup": (replace(_BACKUP, proves="digest"),)},
+    "1.0.0-proves-other": {"class_": "restore-only", "backup": (replace(_BACKUP, proves="size"),)},
     "1.0.0-incompatible": {"class_": "compatible", "state": (_STATE,)},
     "1.0.0-no-return-unknown": {"class_": "irreversible", "no_return": "move"},
     "1.0.0-no-return-of-compatible": {"class_": "compatible", "no_return": "move", "steps": (_STEP,)},
@@ -385,7 +386,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         {name.removeprefix("1.0.0-"): of_documents(name) for name in CONTRACT},
     ),
     "rollback": (
-        "The rollback document is read back by the rules by which it was compiled (F-12.2).",
+        "The rollback document is read back by the rules by which it was compiled (F-12.2). A backup proves one of "
+        "the two values that its programs may state (F-12.4).",
         {name.removeprefix("1.0.0-"): of_documents(name) for name in ROLLBACK},
     ),
 }

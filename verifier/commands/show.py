@@ -17,6 +17,7 @@ from content.bundle.head import OCI_LAYOUT, open_head
 from content.differences.bundle_documents import opened_bundle
 from content.differences.release_documents import notes_lines
 from content.signing.detached import is_request
+from content.signing.vendor_keys import read_vendor_keys
 from content.trust.head import VerifiedHead, verify_head
 from manifests.documents.release import Image, Release, handler_digest
 from manifests.documents.release_reader import parse_release
@@ -107,7 +108,7 @@ def _check_root_document(file: Path, option: str) -> None:
 def _paper(file: Path, page: Path, kit: Path | None, minimum: int | None) -> Result:
     _check_root_document(file, "--page")
     root = read_root(file)
-    check_quorum(root, str(file))
+    check_quorum(root, str(file), read_vendor_keys(file))
     digest = None if kit is None else _kit_digest(kit)
     about = f"written by waybill {VERIFIER_VERSION}, {rfc3339(utc_now())}"
     paper = enrolment_paper(root, digest, minimum, about)

@@ -2,6 +2,7 @@
 
 import shlex
 
+from content.signing.vendor_keys import VendorKeys
 from manifests.trust.envelope import verify_signature
 from manifests.trust.root import Root, SignedRoot
 from manifests.words.errors import UntrustedError
@@ -12,7 +13,7 @@ from verifier.approval.page import CommandLine, Page, Section
 _ROWS = 4
 
 
-def check_quorum(root: SignedRoot, where: str) -> None:
+def check_quorum(root: SignedRoot, where: str, keys_of_vendor: VendorKeys) -> None:
     """Check that its own quorum signed a root document: a paper names no root that is not agreed yet.
 
     Raises:
@@ -23,10 +24,11 @@ def check_quorum(root: SignedRoot, where: str) -> None:
     for signature in counted:
         verify_signature(root.envelope, signature, keys[signature.keyid], where)
     if len(counted) < role.threshold:
+        key = keys_of_vendor.best_option(sorted({*role.keys} - {one.keyid for one in counted}))
         raise UntrustedError(
             f"signed by {len(counted)} of the {role.threshold} root keys that root {root.root.version} requires",
             where=where,
-            remedy=f"sign it first: waybill sign {shlex.quote(where)} --key KEY",
+            remedy=f"sign it first: waybill sign {shlex.quote(where)} --key {key}",
             finding="root-signatures-missing",
         )
 

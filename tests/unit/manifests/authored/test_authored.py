@@ -247,6 +247,32 @@ def test_references_that_hold() -> None:
     assert references(release, ROLLBACK | {"class": "reversible", "steps": [STEP]}, CONTRACT_YAML + HEALTH) == []
 
 
+FORMATS = {"before": {"reads": [1, 1], "writes": 1}, "after": {"reads": [1, 1], "writes": 1}}
+
+
+@pytest.mark.parametrize(
+    ("saved", "touched", "program", "expected"),
+    [
+        ("service", "service", "admin", None),
+        ("other", "other", "admin", None),  # perhaps a server outside: a warning
+        ("other", "service", "other-admin", None),
+        ("other", "service", "admin", "backup 'other' of rollback.yaml runs 'admin' with WAYBILL_DATA=data, and step"),
+        ("service", "other", "admin", "step 'widen' of rollback.yaml runs 'admin' with WAYBILL_DATA=data, and backup"),
+    ],
+)
+def test_one_program_with_two_data_folders(saved: str, touched: str, program: str, expected: str | None) -> None:
+    release = full_release()
+    release["install"].append({"step": "widen", "driver": "program", "migration": "widen"})
+    release["programs"].append({"name": "other-admin", "files": {"linux/amd64": "admin"}})
+    run = [program, "x"]
+    backup = {"name": saved, "make": run, "restore": run, "try": run, "at_most": "1MiB", "takes": "1s"}
+    state = [{"name": name, **FORMATS} for name in ("service", "other")]
+    changed = {"class": "reversible", "state": state, "backup": [backup], "steps": [STEP | {"touches": [touched]}]}
+    found = references(release, ROLLBACK | changed, CONTRACT_YAML + HEALTH)
+    assert len(found) == (expected is not None)
+    assert not expected or found[0].startswith(expected)
+
+
 def test_references_that_do_not() -> None:
     release = full_release()
     release["install"].append({"step": "widen", "driver": "program", "migration": "narrow"})
