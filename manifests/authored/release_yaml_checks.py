@@ -125,7 +125,8 @@ def _other_folders(release: ReleaseFile, rollback: Rollback) -> Iterator[tuple[s
     """
     services = _service_folders(release)
     uses: list[_Use] = [
-        (f"backup {one.name!r}", one.name, "name: {}", (one.make, one.restore, one.try_)) for one in rollback.backup
+        (f"backup {backup.name!r}", backup.name, "name: {}", (backup.make, backup.restore, backup.try_))
+        for backup in rollback.backup
     ]
     uses += [
         (

@@ -31,7 +31,9 @@ class RootChange:
         """Return one line for each change; ``names`` are the vendor's names of its keys."""
 
         def name(keyid: str) -> str:
-            shown = self.identities.get(keyid, keyid[:12] if len(keyid) == 64 else keyid)
+            if keyid in self.identities:
+                return self.identities[keyid] + (f" ({names[keyid]})" if keyid in names else "")
+            shown = keyid[:12] if len(keyid) == 64 else keyid
             return f"{names[keyid]} ({shown})" if keyid in names else shown
 
         joins = [f"joins        {role}: {name(keyid)}" for role, keyid in self.joins]
