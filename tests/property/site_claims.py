@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -21,6 +22,7 @@ from console.screen import fit
 from manifests.words.canonical import encode
 from manifests.words.errors import WaitingError, WaybillError
 from tests.claims import Truth, check_report, check_report_content, check_status, generation_that_runs, sha256
+from tests.claims_journal import check_journal_claims, check_report_trust
 from tests.place import NAMES, Place
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
@@ -60,6 +62,9 @@ class SiteClaims(RuleBasedStateMachine):
             probes={"up": self.place.health.get("up", "passing")} if self.runs else {},
         )
 
+    def now(self) -> datetime:
+        return self.place.clock.at.replace(microsecond=0)
+
     def status(self) -> SiteStatus:
         site, now = self.place.open(), self.place.clock.at
         health = measure_health(site, load_driver, now, self.place.look)
@@ -79,6 +84,7 @@ class SiteClaims(RuleBasedStateMachine):
             return
         status = self.status()
         check_status(self.place.path, status.data, status.text, self.truth())
+        check_journal_claims(self.place.path, status.data, status.text, self.now())
 
     @invariant()
     def the_next_report_would_be_true(self) -> None:
@@ -87,13 +93,16 @@ class SiteClaims(RuleBasedStateMachine):
         site, now = self.place.open(), self.place.clock.at
         observed = observe_site(site, now, self.place.look)
         report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=now)
-        check_report_content(self.place.path, json.loads(encode(report)), self.truth())
+        stated = json.loads(encode(report))
+        check_report_content(self.place.path, stated, self.truth())
+        check_report_trust(self.place.path, stated, self.now())
 
     @rule()
     def report(self) -> None:
         with self.place.hold() as site:
             write_report(site, site.disk, self.place.clock.at, look=self.place.look)
         report = check_report(self.place.path, self.truth())
+        check_report_trust(self.place.path, report, self.now())
         said = self.status().data["waiting"]
         assert isinstance(said, list)
         # A release below the floor cannot be installed: the status says so, and the report leaves it out.
