@@ -75,18 +75,21 @@ def plan_steps(site: Site, installed: Installed, load: LoadDriver) -> tuple[Driv
         except WaybillError as error:
             line = f"cannot be planned: {error.problem}"
             plan = DriverPlan(step=step, staging=(line,), activation=(line,))
-            steps.append(DriverStep(UnavailableDriver(step.driver, error), plan, _context(site, installed, {})))
+            steps.append(DriverStep(UnavailableDriver(step.driver, error), plan, driver_context(site, installed, {})))
     return tuple(steps)
 
 
 def _driver_step(site: Site, installed: Installed, i: int, load: LoadDriver, thorough: bool) -> DriverStep:
     step = installed.release.install[i]
     driver = load(step.driver, f"install[{i}]")
-    context = _context(site, installed, settings_for(installed.settings, step), thorough=thorough)
+    context = driver_context(site, installed, settings_for(installed.settings, step), thorough=thorough)
     return DriverStep(driver=driver, plan=driver.plan(step, context), context=context)
 
 
-def _context(site: Site, installed: Installed, settings: dict[str, object], *, thorough: bool = False) -> DriverContext:
+def driver_context(
+    site: Site, installed: Installed, settings: dict[str, object], *, thorough: bool = False
+) -> DriverContext:
+    """Return what a driver with these settings of ``site.yaml`` may know of a generation."""
     return DriverContext(
         site=site.path,
         release=installed.release,

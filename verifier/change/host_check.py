@@ -15,10 +15,13 @@ from verifier.runtime.preflight import capacity
 from verifier.runtime.preflight.host_summary import cores, memory
 from verifier.runtime.preflight.ports import look_at_port
 from verifier.runtime.preflight.result import Observation, PreflightResult, PreflightStatus, unseen
+from verifier.runtime.preflight.side_by_side import side_by_side
 from verifier.runtime.setup import SetupFinding
 from verifier.site.folder import Site
 
 Look = Callable[[], Observation]
+# Every question ends by itself after 5 s; a registry is asked for a token besides.
+NETWORK_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -42,32 +45,58 @@ class _Plan:
     space: SpaceNeed | None
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """One look, and the release that wants it first."""
+
+    hop: Change
+    needs: HostNeeds
+    look: Look
+    over_network: bool
+
+
 def check_host(site: Site, hops: tuple[Change, ...], load: LoadDriver) -> HostCheck:
-    """Look at everything that the releases to install need of this host; a need of several is looked at once."""
-    installs = tuple(hop for hop in hops if hop.action == "install" and hop.release.host is not None)
-    space = (
-        _space(site, hops, load) if any(hop.release.host and hop.release.host.disk_bytes for hop in installs) else None
-    )
-    results: dict[tuple[str, str], PreflightResult] = {}
-    findings: list[SetupFinding] = []
-    for hop in installs:
-        needs = hop.release.host
-        assert needs is not None  # chosen above
+    """Look at everything that the releases to install need of this host; a need of several is looked at once.
+
+    What is asked over the network is asked at once, and has ended after ``NETWORK_SECONDS``.
+    """
+    needing = [(hop, hop.release.host) for hop in hops if hop.action == "install" and hop.release.host is not None]
+    wants_disk = any(needs.disk_bytes is not None for _, needs in needing)
+    space = _space(site, hops, load) if wants_disk else None
+    wanted: dict[tuple[str, str], _Wanted] = {}
+    for hop, needs in needing:
         words = host_facts(hop.release)
-        for check, look in _looks(_Plan(site, hop, space), needs):
-            if (check, words[check]) in results:
-                continue
-            observation = _observe(look)
-            status = _status(site, observation, warns=_need_of(check) in needs.warn)
-            result = PreflightResult(check, status, words[check], observation.text, observation.remedy)
-            results[check, words[check]] = result
-            if status != "passed":
-                findings.append(_finding(result, hop, observation))
-    return HostCheck(tuple(results.values()), tuple(findings))
+        for check, look in _local_looks(_Plan(site, hop, space), needs):
+            wanted.setdefault((check, words[check]), _Wanted(hop, needs, look, over_network=False))
+        for check, look in _network_looks(site, hop, needs):
+            wanted.setdefault((check, words[check]), _Wanted(hop, needs, look, over_network=True))
+    observations = {key: _observe(want.look) for key, want in wanted.items() if not want.over_network}
+    asked = {key: partial(_observe, want.look) for key, want in wanted.items() if want.over_network}
+    observations |= side_by_side(asked, NETWORK_SECONDS)
+    late = unseen(f"there was no answer within {NETWORK_SECONDS:g} s", "check that what is asked answers")
+    results, findings = [], []
+    for (check, words_of_need), want in wanted.items():
+        observation = observations.get((check, words_of_need), late)
+        status = _status(site, observation, warns=_need_of(check) in want.needs.warn)
+        result = PreflightResult(
+            check, status, words_of_need, observation.text, "" if observation.met else observation.remedy
+        )
+        results.append(result)
+        if status != "passed":
+            findings.append(_finding(result, want.hop, observation))
+    return HostCheck(tuple(results), tuple(findings))
 
 
-def _looks(plan: _Plan, needs: HostNeeds) -> Iterator[tuple[str, Look]]:
-    """Yield every look that the needs ask for, by the name that ``host_facts`` has for it."""
+def _network_looks(site: Site, hop: Change, needs: HostNeeds) -> Iterator[tuple[str, Look]]:
+    if needs.clock_seconds or needs.certificates or needs.registry or needs.kubernetes:
+        # http.client, ssl, requests and yaml are heavy, and most releases have no need that is asked over the network.
+        from verifier.change.host_network import network_looks
+
+        yield from network_looks(site, hop, needs)
+
+
+def _local_looks(plan: _Plan, needs: HostNeeds) -> Iterator[tuple[str, Look]]:
+    """Yield every look at this host itself that the needs ask for, by the name that ``host_facts`` has for it."""
     if needs.disk_bytes is not None:
         yield "disk", partial(_disk, plan, needs.disk_bytes)
     if needs.memory_bytes is not None:
@@ -80,9 +109,6 @@ def _looks(plan: _Plan, needs: HostNeeds) -> Iterator[tuple[str, Look]]:
         yield "kernel", partial(capacity.look_at_kernel, os.uname().release, needs.kernel)
     for port in needs.ports:
         yield f"port {port}", partial(look_at_port, port, plan.site.path)
-    for check in host_facts(plan.hop.release):
-        if _need_of(check) in ("clock", "certificates", "registry", "kubernetes"):
-            yield check, partial(unseen, "this verifier cannot look at it", "use a newer verifier, or ask the vendor")
 
 
 def _disk(plan: _Plan, need_bytes: int) -> Observation:

@@ -41,6 +41,22 @@ class SiteRegistry(Registry):
         with self._session.request("DELETE", path, repository=repository) as answer:
             answer.discard()
 
+    def ask(self, repository: str) -> str | None:
+        """Ask whether it speaks the protocol and knows the login; return its header Date. Asks once.
+
+        Args:
+            repository: Decides which of several logins is used.
+
+        Raises:
+            HostError: It does not answer, does not know the login, or is no registry.
+        """
+        with self._session.request("GET", "/v2/", repository=repository, retry=False) as answer:
+            answer.discard()
+            if answer.status != 200:
+                remedy = "check `endpoint` of `drivers.registry` in site.yaml"
+                raise self._session.peer.error(f"answered {answer.status} to /v2/: it is no registry", remedy=remedy)
+            return answer.headers.get("Date")
+
     def read(self, repository: str, reference: str) -> bytes | None:
         """Return a manifest's bytes; None where there is none."""
         try:

@@ -1,4 +1,7 @@
-"""Probe with one HTTP request or one TCP connection, bounded in time and bytes; redirects are not followed."""
+"""Probe with one HTTP request or one TCP connection, bounded in time and bytes; redirects are not followed.
+
+What bounds a connection in time, and what reads an address, is also for the looks at the host.
+"""
 
 import http.client
 import socket
@@ -8,16 +11,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 MAX_BODY = 64 << 10
 PORTS = {"http": 80, "https": 443}
+T = TypeVar("T")
 Answer = tuple[Literal["passing", "failing", "unknown"], str]
 
 
 @dataclass
-class _OpenSockets:
+class OpenSockets:
     """The sockets of one probe, so that the thread that waits can shut them down."""
 
     sockets: list[socket.socket] = field(default_factory=list)
@@ -40,13 +44,13 @@ class _OpenSockets:
 
 def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...], timeout: float) -> Answer:
     """GET ``path`` below ``address``. Passing when the answer has exactly ``status``."""
-    parts = _parts(address)
+    parts = address_parts(address)
     if parts is None or parts.scheme not in PORTS:
         return "unknown", f"{address} is not an http address"
 
-    def ask(opened: _OpenSockets) -> Answer:
-        host, port = _host_port(parts)
-        context = _context(authorities) if parts.scheme == "https" else None
+    def ask(opened: OpenSockets) -> Answer:
+        host, port = host_and_port(parts)
+        context = tls_context(authorities) if parts.scheme == "https" else None
         connection = http.client.HTTPConnection(host, port)
         if context is not None:
             connection = http.client.HTTPSConnection(host, port, context=context)
@@ -65,36 +69,57 @@ def look_http(address: str, path: str, status: int, authorities: tuple[Path, ...
             return "failing", f"{address}{path} answered {answer.status}, expected {status}"
         return "passing", f"{address}{path} answered {status}"
 
-    return _bounded(ask, f"{address}{path}", timeout)
+    return _answer(ask, f"{address}{path}", timeout)
 
 
 def look_tcp(address: str, timeout: float) -> Answer:
     """Open a connection. Passing when it is accepted."""
-    parts = _parts(address)
+    parts = address_parts(address)
     if parts is None:
         return "unknown", f"{address} has no host and port"
 
-    def ask(opened: _OpenSockets) -> Answer:
-        with socket.create_connection(_host_port(parts), timeout=timeout) as connection:
+    def ask(opened: OpenSockets) -> Answer:
+        with socket.create_connection(host_and_port(parts), timeout=timeout) as connection:
             opened.hold(connection)
         return "passing", f"{address} accepts connections"
 
-    return _bounded(ask, address, timeout)
+    return _answer(ask, address, timeout)
 
 
-def _bounded(ask: Callable[[_OpenSockets], Answer], what: str, timeout: float) -> Answer:
-    """Call ``ask`` in a thread: socket timeouts bound neither a name service that hangs nor a server that trickles."""
-    opened = _OpenSockets()
-    answers: list[Answer] = []
+class NoAnswerError(Exception):
+    """There is no complete answer; the text says why. ``certificate``: because the certificate is not trusted."""
+
+    def __init__(self, text: str, *, certificate: bool = False) -> None:
+        super().__init__(text)
+        self.certificate = certificate
+
+
+def _answer(ask: Callable[[OpenSockets], Answer], what: str, timeout: float) -> Answer:
+    try:
+        return bounded(ask, what, timeout)
+    except NoAnswerError as error:
+        return "failing", str(error)
+
+
+def bounded(ask: Callable[[OpenSockets], T], what: str, timeout: float) -> T:
+    """Call ``ask`` in a thread: socket timeouts bound neither a name service that hangs nor a server that trickles.
+
+    Raises:
+        NoAnswerError: It failed, or the time is up.
+    """
+    opened = OpenSockets()
+    answers: list[T] = []
+    failures: list[NoAnswerError] = []
 
     def work() -> None:
         try:
             answers.append(ask(opened))
         except ssl.SSLCertVerificationError as error:
-            answers.append(("failing", f"{what}: its certificate is not trusted: {error.verify_message}"))
+            text = f"{what}: its certificate is not trusted: {error.verify_message}"
+            failures.append(NoAnswerError(text, certificate=True))
         except (OSError, http.client.HTTPException, ValueError) as error:
             words = str(error) or type(error).__name__
-            answers.append(("failing", f"{what}: {words[:1].lower()}{words[1:200]}"))
+            failures.append(NoAnswerError(f"{what}: {words[:1].lower()}{words[1:200]}"))
 
     thread = threading.Thread(target=work, daemon=True, name="probe")
     thread.start()
@@ -102,11 +127,13 @@ def _bounded(ask: Callable[[_OpenSockets], Answer], what: str, timeout: float) -
     if thread.is_alive():
         opened.end()
         thread.join(0.5)
-        return "failing", f"{what}: no complete answer within {timeout:g} s"
+        raise NoAnswerError(f"{what}: no complete answer within {timeout:g} s")
+    if failures:
+        raise failures[0]
     return answers[0]
 
 
-def _parts(address: str) -> SplitResult | None:
+def address_parts(address: str) -> SplitResult | None:
     """Return an address with a host and a port, given or by its scheme; None for any other, or one with a login."""
     try:
         parts = urlsplit(address)
@@ -117,11 +144,11 @@ def _parts(address: str) -> SplitResult | None:
     return parts if plain and not parts.query and not parts.fragment else None
 
 
-def _host_port(parts: SplitResult) -> tuple[str, int]:
+def host_and_port(parts: SplitResult) -> tuple[str, int]:
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 
 
-def _context(authorities: tuple[Path, ...]) -> ssl.SSLContext:
+def tls_context(authorities: tuple[Path, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
     for path in authorities:
         try:
