@@ -5,6 +5,7 @@ from pathlib import Path
 from bundler.collect import BuildFinding, CollectedRelease, ReleaseInput
 from bundler.parts import FetchedPart, HeldPart, Parts
 from bundler.trust_documents import read_trust
+from content.bundle.companions import refused_by_reader
 from content.bundle.graph import Graph, walk
 from content.bundle.layout import read_extent
 from content.bundle.oci import MAX_MANIFEST_BYTES
@@ -165,11 +166,8 @@ def check_as_reader(release: Release, index: bytes, collected: CollectedRelease,
         parse_rollback(read(release.rollback.digest))
         return walk(release, read)
     except MalformedError as error:
-        names = [image.image.name for image in collected.images if image.documents & set(error.where.split())]
-        about = f"image {', '.join(names[:4])}: " if names else ""
-        problem = f"{about}{error.problem}; a verifier would refuse this release"
-        remedy = "change the image, or `platforms`; what an image refers to may be named as an image of the release too"
-        raise error.with_(problem=problem, remedy=remedy) from None
+        names = tuple(image.image.name for image in collected.images if image.documents & set(error.where.split()))
+        raise refused_by_reader(error, names) from None
 
 
 def check_image_signatures(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bundler.image_sboms import ChosenSboms, ImageSbom, SbomsBeside, choose_sboms
 from bundler.parts import FetchedPart, HeldPart, PartOrigin, Parts
-from bundler.source import NO_ANSWER, Source
+from bundler.source import Source
+from content.bundle.companions import Companions
 from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
 from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage
@@ -16,12 +17,10 @@ from manifests.authored.release_yaml import NONE, ImageFile
 from manifests.documents.release import Absent, Image, Target
 from manifests.foreign.sbom import MEDIA_TYPES, SbomDocument
 from manifests.words.digest import Blob
-from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
+from manifests.words.errors import MalformedError, RefusedError
 
 BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
-COSIGN_ENDINGS = (".sig", ".att", ".sbom")
-MAX_COMPANIONS = 4096
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def _collected(request: ImageRequest) -> CollectedImage:
     selection.pack_root(root)
     runs = selection.runs
     subjects = tuple(walk.nodes)
-    companions = walk.companions(subjects)
+    companions = walk.beside.pack(subjects)
     listed = frozenset((root.digest, *(companion.digest for companion in companions)))
-    beside = SbomsBeside(source, parts, walk.nodes, walk.tags, listed)
+    beside = SbomsBeside(source, parts, walk.nodes, walk.beside.tags, listed)
     known = list(beside.find(subjects))
     if given is not None:
         known.append(ImageSbom(root.digest, given.blob, given.document, "file"))
@@ -127,7 +126,9 @@ def _collected(request: ImageRequest) -> CollectedImage:
         ),
         place=source.name,
         listed=(
-            replace(walk.listed(root), annotations=((REF_NAME, f"{repository}:{tag or request.version}"),)),
+            replace(
+                walk.beside.listed(root.digest), annotations=((REF_NAME, f"{repository}:{tag or request.version}"),)
+            ),
             *companions,
         ),
         absent=tuple(selection.absent),
@@ -169,8 +170,7 @@ class _Walk:
         access = SelectionAccess(self.source, self._at_hand, self._keep, self._known, self.parts.packed)
         self.selection = ImageSelection(wanted, access)
         self.nodes = self.selection.nodes
-        # The subjects that the tags of cosign name, by the manifest under the tag.
-        self.tags: dict[str, list[str]] = {}
+        self.beside = Companions(self.selection, self.source, self.spec.to.partition(":")[0])
 
     def _keep(self, descriptor: Descriptor, data: bytes, document: ImageManifest | ImageIndex) -> None:
         """Add a document that is packed, of a manifest also config and layers, to the parts."""
@@ -211,84 +211,9 @@ class _Walk:
             origin = FetchedPart(partial(self.place.pieces, origin.open))
         return origin
 
-    def listed(self, descriptor: Descriptor) -> Descriptor:
-        """The entry of index.json for a node, without a name."""
-        document = self.nodes[descriptor.digest]
-        return Descriptor(
-            media_type=document.media_type,
-            digest=descriptor.digest,
-            size=self.selection.sizes[descriptor.digest],
-            artifact_type=document.referrer_type if document.subject is not None else None,
-        )
-
-    def listed_digest(self, digest: str) -> Descriptor:
-        return self.listed(Descriptor(media_type=self.nodes[digest].media_type, digest=digest, size=0))
-
-    def _subject(self, digest: str) -> str:
-        subject = self.nodes[digest].subject
-        return subject.digest if subject is not None else ""
-
-    def companions(self, subjects: tuple[str, ...]) -> list[Descriptor]:
-        """Pack everything that refers to ``subjects``, and everything that refers to those referrers."""
-        # What an index names beside its images is found as a referrer only where index.json lists it.
-        within = (self.listed_digest(one) for one in subjects[1:] if self._subject(one) in subjects)
-        companions = {("", entry.digest): entry for entry in within}
-        queue = list(subjects)
-        seen = set(queue)
-        while queue:
-            digest = queue.pop(0)
-            for descriptor, tag in self._referring_to(digest):
-                if not self._is_companion(descriptor, tag, digest):
-                    continue
-                self.selection.pack(descriptor)
-                name = f"{self.spec.to.partition(':')[0]}:{tag}" if tag else ""
-                annotations = ((REF_NAME, name),) if name else ()
-                companions[(name, descriptor.digest)] = replace(self.listed(descriptor), annotations=annotations)
-                if len(companions) > MAX_COMPANIONS:
-                    raise MalformedError(f"an image has more than {MAX_COMPANIONS} referrers", where=self.source.name)
-                if descriptor.digest not in seen:
-                    seen.add(descriptor.digest)
-                    queue.append(descriptor.digest)
-        return [companions[key] for key in sorted(companions)]
-
-    def _is_companion(self, descriptor: Descriptor, tag: str, subject: str) -> bool:
-        """Whether a listed referrer can be read and is one; a doubt says why not."""
-        try:
-            missing = self.selection.missing(descriptor)
-            _, document = self.selection.read(descriptor)
-            if missing:
-                raise DamagedError(missing)
-            if isinstance(document, ImageManifest) and any(layer.urls for layer in document.layers):
-                raise DamagedError("it has a layer that is distributed elsewhere")
-        except WaybillError as error:
-            if error.finding in NO_ANSWER:
-                raise
-            problem = f"referrer {descriptor.digest} could not be read and is not packed: {error.problem}"
-            self.source.doubts.append(problem)
-            return False
-        if tag and document.subject is not None and document.subject.digest not in self.nodes:
-            self.source.doubts.append(f"{tag} refers to {document.subject.digest}, which is not packed, nor is it")
-            return False
-        if not tag and (document.subject is None or document.subject.digest != subject):
-            self.source.doubts.append(
-                f"{descriptor.digest} is listed as a referrer of {subject}, but its subject is not"
-            )
-            return False
-        return True
-
-    def _referring_to(self, digest: str) -> Iterator[tuple[Descriptor, str]]:
-        for referrer in self.source.referrers(digest):
-            yield referrer, ""
-        for ending in COSIGN_ENDINGS:
-            tag = digest.replace(":", "-") + ending
-            tagged = self.source.tagged(tag)
-            if tagged is not None:
-                self.tags.setdefault(tagged.digest, []).append(digest)
-                yield tagged, tag
-
     def attach(self, sbom: ImageSbom, *, title: str = "") -> Descriptor:
         """Write a referrer manifest for an SBOM that is a part already; return its entry of index.json."""
-        subject = self.listed_digest(sbom.about)
+        subject = self.beside.listed(sbom.about)
         media_type = MEDIA_TYPES[sbom.document.format]
         annotations = ((TITLE, title),) if title else ()
         layer = Descriptor(media_type=media_type, digest=sbom.blob.digest, size=sbom.blob.size, annotations=annotations)

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bundler.parts import FetchedPart, PartOrigin
+from content.bundle.companions import NO_ANSWER
 from content.bundle.layout_source import LayoutSource
 from content.bundle.oci import MAX_MANIFEST_BYTES, Descriptor
 from content.bundle.oci_writer import describe
@@ -13,10 +14,6 @@ from manifests.words.errors import MalformedError, WaybillError
 
 if TYPE_CHECKING:
     from content.registry.client import Registry
-
-
-# Findings of a registry that answers nothing at all; with any other, only what lies beside the image is missing.
-NO_ANSWER = frozenset({"registry-unreachable", "registry-tls", "registry-busy", "foreign-realm"})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from content.bundle.oci import (
     ImageManifest,
     parse_oci,
 )
+from content.bundle.oci_writer import EMPTY
 from content.bundle.platforms import NOT_THERE, ImageHolder, packed_platforms, platform_of
 from content.bundle.schema_1 import SCHEMA_1, SCHEMA_1_TEXT, is_schema_1, schema_1_refused, schema_1_remedy
 from manifests.documents.release import Absent
@@ -40,7 +41,7 @@ class WantedImage:
 
 
 class PackedDocuments:
-    """Counts the documents that a release packs, each digest once, as a verifier will count them.
+    """Counts the documents that a release packs, each digest once, and holds the size of every blob that they name.
 
     Attributes:
         too_many: Whether a limit was passed.
@@ -50,6 +51,7 @@ class PackedDocuments:
         self.too_many = False
         self._count = DocumentCount()
         self._digests: set[str] = set()
+        self._sizes: dict[str, int] = {EMPTY.digest: EMPTY.size}
 
     def add(self, digest: str, document: Document, where: str) -> None:
         """Count a document before it is kept. Raises MalformedError above the limits of F-10.16."""
@@ -63,6 +65,14 @@ class PackedDocuments:
             problem = f"{error.problem}; a verifier would refuse this release"
             remedy = "remove annotations or platforms from the images, or divide the images between releases"
             raise error.with_(problem=problem, remedy=remedy) from None
+
+    def check_size(self, digest: str, size: int, where: str) -> None:
+        """Raise MalformedError for a blob that is named with two sizes, which a verifier refuses (F-10.7)."""
+        known = self._sizes.setdefault(digest, size)
+        if known != size:
+            problem = f"{digest} is listed with {size} and {known} bytes"
+            remedy = "make or copy the image again, so that all that name this blob state one size"
+            raise MalformedError(problem, where=where, remedy=remedy, finding="two-sizes")
 
 
 @dataclass(frozen=True)
@@ -147,9 +157,14 @@ class ImageSelection:
         if descriptor.digest in self.nodes:
             return
         data, document = self.read(descriptor)
-        self._access.packed.add(descriptor.digest, document, f"{self._source.name} {descriptor.digest}")
+        where = f"{self._source.name} {descriptor.digest}"
+        self._access.packed.add(descriptor.digest, document, where)
+        self._access.packed.check_size(descriptor.digest, len(data), where)
         if isinstance(document, ImageManifest):
             self._foreign(descriptor, document)
+            for blob in document.children:
+                if not (blob.urls and self.wanted.foreign_layers == "absent"):
+                    self._access.packed.check_size(blob.digest, blob.size, where)
         self.nodes[descriptor.digest] = document
         self.sizes[descriptor.digest] = descriptor.size
         self._access.keep(descriptor, data, document)
@@ -172,6 +187,7 @@ class ImageSelection:
                 self.absent.append(gone)
                 self.left_out.append(f"{child.digest} ({platform}) is left out: {missing}")
             else:
+                self._access.packed.check_size(child.digest, child.size, where)
                 self.edges.add((descriptor.digest, child.digest))
                 self._packed.add(platform)
                 self.runs |= child.media_type in MANIFEST_TYPES and not _is_attestation(child)
