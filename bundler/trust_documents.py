@@ -1,5 +1,6 @@
 """The vendor's root documents and revocation lists: the next version from trust.yaml, and what it changes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -13,6 +14,7 @@ from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.named_file import read_named_file
 from manifests.authored.trust_yaml import LeaveFile, TrustFile, trust_problems
+from manifests.documents.described import key_text
 from manifests.trust.envelope import Envelope
 from manifests.trust.envelope_writer import encode_revocations, encode_root, seal
 from manifests.trust.keys import PublicKey, read_capped, read_public
@@ -35,7 +37,6 @@ from manifests.trust.root import (
     Role,
     Root,
     parse_root,
-    short,
     verify_chain,
 )
 from manifests.trust.root_change import RootChange, change_of_roots
@@ -130,12 +131,12 @@ def plan_root(
         leave={ids[one.key]: _leaver(one, ids[one.key], old) for one in trust.leave},
         sigstore=tuple(sorted(set(sigstore))),
     )
+    names = {keyid: name for name, keyid in ids.items()}
     if old is not None and msgspec.structs.replace(root, version=old.version, previous=old.previous) == old:
         problem = f"no change since root {old.version}"
         raise RefusedError(problem, where="trust.yaml", remedy="edit trust.yaml first", finding="nothing-changed")
     if old is not None:
-        _check_next(old, root)
-    names = {keyid: name for name, keyid in ids.items()}
+        _check_next(old, root, names)
     return NextRoot(root=root, change=change_of_roots(old, root), names=names)
 
 
@@ -166,7 +167,7 @@ def _leaver(entry: LeaveFile, keyid: str, old: Root | None) -> Leaver:
     return Leaver(how=entry.how, last=last)
 
 
-def _check_next(old: Root, root: Root) -> None:
+def _check_next(old: Root, root: Root, names: Mapping[str, str]) -> None:
     """Refuse a change that every site would refuse, or that does not say how a key leaves."""
     if root.vendor != old.vendor:
         problem = f"vendor changes from {old.vendor} to {root.vendor}"
@@ -179,8 +180,9 @@ def _check_next(old: Root, root: Root) -> None:
     held = {keyid for role in root.roles.values() for keyid in role.keys}
     gone = {keyid for name in ROLES for keyid in old.roles[name].keys} - held - set(root.leave)
     if gone:
+        shown = ", ".join(key_text(keyid, names) for keyid in sorted(gone))
         raise RefusedError(
-            f"{short(sorted(gone))} has no role any more, and `leave` does not say how it leaves",
+            f"{shown} has no role any more, and `leave` does not say how it leaves",
             where="trust.yaml $.leave",
             remedy="keep it under `keys`; add under `leave` {key: NAME, how: retired} or {key: NAME, how: revoked}; "
             "a retired release key needs `last: {epoch: 1, sequence: 40}` too",

@@ -16,7 +16,7 @@ from console.result import Result
 from content.bundle.head import MAX_TRUSTED_ROOT, open_head
 from content.bundle.head_writer import add_signature, sign_release
 from content.commands.open_key import open_keys
-from content.commands.signed_by import describe_root, signature_status, with_next
+from content.commands.signed_by import describe_root, key_list, signature_status, with_next
 from content.signing.allowed_keys import (
     list_keys,
     newest_root,
@@ -53,7 +53,7 @@ from manifests.trust.envelope_writer import add_signatures
 from manifests.trust.keys import PublicKey, open_regular, read_capped
 from manifests.trust.private_keys import Signer
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
-from manifests.trust.root import MAX_ROOT, Role, Root, parse_root, short
+from manifests.trust.root import MAX_ROOT, Role, Root, parse_root
 from manifests.words.canonical import decode
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, RefusedError, UsageError
@@ -233,7 +233,7 @@ def _answer(folder: Path, keys: tuple[str, ...], agreed: str | None, passphrase_
     missing = signers.missing_after(keyid) if signers is not None else ()
     text = [
         f"signed       {request.what}",
-        f"by           {keyid}",
+        f"by           {key_list([keyid], signers.names if signers is not None else {})}",
         *(f"wrote        {folder / name}" for name in answers),
         *(_who_is_missing(signers, keyid) if signers is not None else ()),
         "",
@@ -252,12 +252,14 @@ def _who_is_missing(signers: RequestSigners, keyid: str) -> list[str]:
     return [f"missing      {line}, {since}" for line in missing or ("nobody else",)]
 
 
-def _check_may_sign(signers: tuple[Signer, ...], keys: Collection[str], role: str, file: Path, finding: str) -> None:
+def _check_may_sign(
+    signers: tuple[Signer, ...], keys: Collection[str], role: str, file: Path, finding: str, names: Mapping[str, str]
+) -> None:
     """Raise RefusedError for a signer outside ``keys``: sites refuse a file with a signature of another key."""
     for signer in signers:
         if signer.public.keyid not in keys:
-            problem = f"key {signer.public.keyid} is not a {role}"
-            remedy = f"sign with one of {short(sorted(keys))}"
+            problem = f"key {key_list([signer.public.keyid], names)} is not a {role}"
+            remedy = f"sign with one of {key_list(sorted(keys), names)}"
             raise RefusedError(problem, where=str(file), remedy=remedy, finding=finding)
 
 
@@ -267,7 +269,7 @@ def _sign_bundle(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Resu
     newest = parse_root(head.roots[-1], "trust").root
     role = newest.roles["release"]
     of = f"release key of root {newest.version} in this bundle"
-    _check_may_sign(signers, role.keys, of, file, "signature-unknown")
+    _check_may_sign(signers, role.keys, of, file, "signature-unknown", shown.names)
     for signer in signers:
         head = add_signature(head, sign_release(head.release, signer))
     rewrite_head(file, head)
@@ -302,7 +304,8 @@ def _sign_root(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result
     _, *older = root_and_before(file)
     before = older[0] if older else None
     keys = set(document.root.roles["root"].keys) | set(before.roles["root"].keys if before else ())
-    _check_may_sign(signers, keys, "root key of this version or the one before", file, "signature-unknown")
+    of = "root key of this version or the one before"
+    _check_may_sign(signers, keys, of, file, "signature-unknown", shown.names)
     data = add_signatures(document.envelope, signers)
     again = parse_root(data, str(file))
     if again.root != document.root:
@@ -320,7 +323,7 @@ def _sign_authorisation(file: Path, signers: tuple[Signer, ...], shown: _Shown) 
         f"wrote        {file}",
     ]
     shown.check(envelope.payload_bytes, file)
-    role = _role_of_signers(root_for_authorisation(file), "rollback", signers, file)
+    role = _role_of_signers(root_for_authorisation(file), "rollback", signers, file, shown.names)
     result = signature_status(text, _sign_envelope(file, envelope, signers), role.keys, role.threshold, shown.names)
     return Result(result.text, {**result.data, "authorisation": authorisation.number, "path": str(file)})
 
@@ -329,15 +332,15 @@ def _sign_list(file: Path, signers: tuple[Signer, ...], shown: _Shown) -> Result
     envelope, revocations = parse_revocations(read_capped(file, MAX_REVOCATIONS), str(file))
     text = [f"signed       revocation list {revocations.version} of {revocations.vendor}"]
     shown.check(envelope.payload_bytes, file)
-    role = _role_of_signers(newest_root(file.parent), "root", signers, file)
+    role = _role_of_signers(newest_root(file.parent), "root", signers, file, shown.names)
     result = signature_status(text, _sign_envelope(file, envelope, signers), role.keys, role.threshold, shown.names)
     return Result(result.text, {**result.data, "vendor": revocations.vendor, "version": revocations.version})
 
 
-def _role_of_signers(root: Root, name: str, signers: tuple[Signer, ...], file: Path) -> Role:
+def _role_of_signers(root: Root, name: str, signers: tuple[Signer, ...], file: Path, names: Mapping[str, str]) -> Role:
     """The role ``name`` of the root. Raises RefusedError when a signer is not in it."""
     role = root.roles[name]
-    _check_may_sign(signers, role.keys, f"{name} key of root {root.version}", file, "signature-role")
+    _check_may_sign(signers, role.keys, f"{name} key of root {root.version}", file, "signature-role", names)
     return role
 
 

@@ -45,20 +45,25 @@ def rollback_command(
     `waybill review` does, and asks at the terminal, before --key signs or approvals of before are used.
     """
     signer = signer_of(key, passphrase_fd) if key else None
+    work: list[str] = []
     means: list[str] = []
     with hold_here(place, "rollback") as site:
 
         def ask(change: Change) -> None:
-            means.extend(_weigh(site, change, asks=not dry_run, confirmed=confirmed))
+            steps, meaning = _weigh(site, change, asks=not dry_run, confirmed=confirmed)
+            work.extend(steps)
+            means.extend(meaning)
 
         request = RollbackRequest(number=number, signer=signer, reason=reason, dry_run=dry_run, weigh=ask)
         ended = rollback(site, request, runtime_here(), write_report_after)
-    result = install_output(ended, "runs")
-    return Result("\n".join((result.text, *means)), {**result.data, "means": means}, result.error)
+    result = install_output(ended, "still runs" if dry_run else "runs")
+    would = ["what would be done", *(f"  {line}" for line in work)] if dry_run and work else []
+    data = {**result.data, "work": work, "means": means}
+    return Result("\n".join((result.text, *would, *means)), data, result.error)
 
 
-def _weigh(site: Site, change: Change, *, asks: bool, confirmed: bool) -> list[str]:
-    """Return what is lost by the rollback and what opens again; before that, with ``asks``, print all and ask.
+def _weigh(site: Site, change: Change, *, asks: bool, confirmed: bool) -> tuple[tuple[str, ...], list[str]]:
+    """Return what is done, then what is lost by it and what opens again; before that, with ``asks``, print all and ask.
 
     Raises:
         RefusedError: The answer was no.
@@ -69,6 +74,7 @@ def _weigh(site: Site, change: Change, *, asks: bool, confirmed: bool) -> list[s
     if review is not None:
         warnings = [text for level, _, text in review.findings if level == "warning"]
     warnings += [f"what the rollback means is not known: {failure}" for failure in failures]
+    work = () if review is None else review.work
     means = [] if review is None else section_text(rollback_section(review))
     if asks:
         again = f"read it again: waybill review {change.item}"
@@ -76,5 +82,5 @@ def _weigh(site: Site, change: Change, *, asks: bool, confirmed: bool) -> list[s
         refused = RefusedError(problem, where=change.item, remedy=again, finding="not-confirmed")
         question = LastQuestion("the rollback begins", "roll back now", refused)
         losses = [line.removeprefix("  ") for line in means[1:]]
-        weigh(question, warnings, (*(review.work if review else ()), *losses), confirmed=confirmed)
-    return means
+        weigh(question, warnings, (*work, *losses), confirmed=confirmed)
+    return work, means
