@@ -17,6 +17,7 @@ from manifests.words.errors import (
     UntrustedError,
     WaybillError,
 )
+from manifests.words.text import for_files
 from manifests.words.units import show_count
 
 # Rows of each status that a result lists; the rest is counted.
@@ -187,8 +188,14 @@ def import_attention(result: ImportResult) -> AttentionError | None:
     if remedy is None and "quarantined" in result.counts:
         remedy = "waybill fleet list quarantine"
     if remedy is None:
-        hints = list(dict.fromkeys(file.hint for file in result.files if file.status in statuses))
-        remedy = hints[0] if len(hints) == 1 and hints[0] else "see the line of each file above, with what to do"
+        files = [file for file in result.files if file.status in statuses]
+        hints = list(dict.fromkeys(file.hint for file in files))
+        names = [file.name.rpartition("/")[2] for file in files]
+        remedy = (
+            for_files(hints[0], names)
+            if len(hints) == 1 and hints[0]
+            else "see the line of each file above, with what to do"
+        )
     return AttentionError(", ".join(parts), remedy=remedy, finding="import-attention")
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 SHORT_DIGEST = 12
 # Between the cells of a row. `one_line` escapes it, so no text from a document can look like one.
@@ -88,3 +89,12 @@ def align(rows: list[tuple[str, ...]]) -> list[str]:
     """Plain columns, two spaces apart; no colour, so that they can be piped."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def for_files(remedy: str, names: Sequence[str]) -> str:
+    """Return a remedy about a copy with the names of the files, when there are several; another one as it is."""
+    if len(names) < 2 or not remedy.startswith("copy it again"):
+        return remedy
+    plural = remedy.replace("copy it again", "copy them again").replace("its source", "their source")
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{plural}: {', '.join(names[:4])}{more}"

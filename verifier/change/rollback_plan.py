@@ -68,7 +68,10 @@ def rollback_change(site: Site, number: int) -> Change:
         contract=attempt(lambda: read_contract(site, installed.release), []),
         rollback=rollback,
         findings=(
-            *(_unknown_document(running, target, error, asked=not free) for error in unread),
+            *(
+                _unknown_document(running, target, error, asked=not free, served=not state.offboarded)
+                for error in unread
+            ),
             *(Finding("generation-damaged", "warning", unknown_steps(running.number, error)) for error in damaged),
         ),
         authorised=authorised,
@@ -80,17 +83,20 @@ def unknown_steps(number: int, error: WaybillError) -> str:
     return f"generation {number} cannot be read ({error}); what only its steps started is not stopped"
 
 
-def _unknown_document(running: Generation, target: Generation, error: WaybillError, *, asked: bool) -> Finding:
+def _unknown_document(
+    running: Generation, target: Generation, error: WaybillError, *, asked: bool, served: bool
+) -> Finding:
     """Return the warning about a rollback document that cannot be read, of a release that changed no data here.
 
     Args:
         asked: Whether that document would have to allow the rollback.
+        served: Whether a bundle can be received here.
     """
     unknown = "what a rollback loses is not known"
     if asked:
         allows = f"whether release {running.version} allows a rollback to {target.version}"
         unknown = f"{allows} is not known, nor what a rollback loses"
-    first = f"; before you agree, {bundle_again(running)}" if isinstance(error, DamagedError) else ""
+    first = f"; before you agree, {bundle_again(running)}" if served and isinstance(error, DamagedError) else ""
     return Finding("rollback-document", "warning", f"{unknown}: {error}{first}")
 
 

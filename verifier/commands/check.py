@@ -16,6 +16,7 @@ from verifier.runtime.preflight.result import PreflightResult
 from verifier.runtime.setup import SetupFinding
 from verifier.site.folder import Site
 from verifier.site.outbox_damage import outbox_damage, outbox_data, outbox_lines
+from verifier.site.vendor_access import check_served
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def check_command(items: tuple[str, ...], place: Path | None) -> Result:
 def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemCheck:
     """Return what is missing for the items; a reason why there is no plan at all is a finding too."""
     try:
+        if items != ("policy",):
+            check_served(site.state)
         asked = approvable_of(site, items)
     except WaybillError as error:
         return ItemCheck((SetupFinding("failed", error),))
@@ -95,7 +98,10 @@ def _result(by_item: dict[str, ItemCheck], damage: tuple[AttentionError, ...]) -
 
 def _refused(findings: tuple[SetupFinding, ...], item: str) -> RefusedError:
     """Return the refusal that ends the command: whatever is missing, its exit code is 5."""
-    count = len(failures(findings))
+    failed = failures(findings)
+    if failed[0].error.finding == "offboarded":  # nothing that a person does here makes the item ready
+        return RefusedError(failed[0].error.problem, where=item, remedy=failed[0].error.remedy, finding="offboarded")
+    count = len(failed)
     return RefusedError(
         f"{count} of {len(findings)} findings would stop the install",
         where=item,

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,13 +15,14 @@ from console.output import QUIET, is_set, say
 from console.passphrase import ask_passphrase
 from content.signing.signers import open_signer
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import UntrustedError, UsageError
+from manifests.words.errors import UntrustedError, UsageError, WaybillError
 from verifier.install.context import Runtime
 from verifier.reporting.report_write import write_report
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
 from verifier.site.lock import check_unaltered, hold_site
+from verifier.site.vendor_access import without_vendor
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -61,9 +62,17 @@ def distrust(site: Site) -> UntrustedError | None:
     return None
 
 
-def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> AbstractContextManager[Site]:
-    """Hold the site until the block ends; see ``hold_site``."""
-    return hold_site(_find(place), Disk(), this_host(), command, any_key=any_key)
+@contextmanager
+def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Iterator[Site]:
+    """Hold the site until the block ends; see ``hold_site``. An error of the block advises what this site can do."""
+    with hold_site(_find(place), Disk(), this_host(), command, any_key=any_key) as site:
+        try:
+            yield site
+        except WaybillError as error:
+            advised = without_vendor(site.state, error)
+            if advised is error:
+                raise
+            raise advised from None
 
 
 def at_terminal() -> bool:

@@ -39,7 +39,7 @@ from verifier.install.result import (
 from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.rules.time import check_window, effective_now
 from verifier.runtime.drivers.driver import ReadDocument, ReceivingDriver
-from verifier.site.blobs import read_blob
+from verifier.site.blobs import blob_path, read_blob
 from verifier.site.disk import Receiver
 from verifier.site.folder import Site
 from verifier.site.generations import write_generation
@@ -242,8 +242,10 @@ def _copy_blobs(work: _Installation, missing: tuple[Blob, ...]) -> None:
     # A bundle that was received through a pipe has no path.
     path = work.request.media or (Path(change.source) if change.source not in ("", "-") else None)
     if path is None or not path.is_file():
+        damaged = sum(blob_path(site.blobs, blob.digest).exists() for blob in missing)
+        also = f" ({damaged} of them damaged in the store)" if damaged else ""
         raise DamagedError(
-            f"{show_are(len(missing), 'blob')} missing, and the bundle "
+            f"{show_are(len(missing), 'blob')} missing{also}, and the bundle "
             + (f"is not at {path}" if path else "came from a pipe"),
             where=change.item,
             remedy=f"run `waybill install {shlex.quote(change.item)} --media PATH`",

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from manifests.words.errors import AttentionError, HostError, RefusedError, WaybillError
+from manifests.words.text import for_files
 from manifests.words.units import show_count
 from verifier.approval.approve import ReceivedAnswer, receive_answer
 from verifier.change.driver_steps import LoadDriver
@@ -77,7 +78,9 @@ class ReceivedMedia:
         return AttentionError(
             f"{show_count(len(failed), 'file')} could not be used",
             where=failed[0].where if len(failed) == 1 else "",
-            remedy=remedies[0] if len(remedies) == 1 else "see the lines `not taken in`, each with what to do",
+            remedy=for_files(remedies[0], [Path(error.where.split(": ")[0]).name for error in failed])
+            if len(remedies) == 1
+            else "see the lines `not taken in`, each with what to do",
             finding="medium-attention",
         )
 

@@ -21,6 +21,7 @@ from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
 from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
 from manifests.words.packers import packer_of
+from manifests.words.text import for_files
 
 FileKind = Literal[
     "bundle",
@@ -151,7 +152,8 @@ def nothing_found(folder: Path, kinds: str, others: Sequence[MediaFile] = ()) ->
     if broken:
         more = f" (and {len(broken) - 1} more damaged files)" if len(broken) > 1 else ""
         problem = f"the folder holds no {kinds} that can be read; {broken[0].where}: {broken[0].problem}{more}"
-        return MalformedError(problem, where=str(folder), remedy=broken[0].remedy, finding="nothing-found")
+        remedy = for_files(broken[0].remedy, [Path(error.where).name for error in broken])
+        return MalformedError(problem, where=str(folder), remedy=remedy, finding="nothing-found")
     if packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
         remedy = f"unpack {packed[0]}{more} first, and name the folder with the content"

@@ -32,7 +32,7 @@ from verifier.site.outbox import newest_report, report_path
 from verifier.site.outbox_damage import outbox_attention, outbox_damage, outbox_data, outbox_lines
 from verifier.site.releases import revoked_release
 from verifier.site.unread import attempt
-from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON
+from verifier.site.vendor_access import REFUSED_FROM_THEN, WORKS_ON, without_vendor
 from verifier.trust.findings import VERIFIER_VERSION
 
 
@@ -61,10 +61,12 @@ def read_status(
         health: The probes, measured now; None for their last results in the journal.
     """
     probes = last_health(site) if health is None else health
-    foreign, unproved, unfinished = foreign_journal(site), unproved_policy(site), unfinished_change(site)
+    problems = (foreign_journal(site), unproved_policy(site), unfinished_change(site))
+    foreign, unproved, unfinished = (problem and without_vendor(site.state, problem) for problem in problems)
     damage = () if foreign is not None else outbox_damage(site)
     error = foreign or unsettled_change(site, unproved, unfinished) or attention(site, components or (), waiting)
     error = error or outbox_attention(damage)
+    error = error and without_vendor(site.state, error)
     lines = []
     for problem in (foreign, unproved, unfinished):
         if problem is not None:

@@ -135,6 +135,10 @@ def different(path: Path, digest: str, expected: str) -> DamagedError:
     return DamagedError(f"the file has digest {digest}, expected {expected}", where=str(path), remedy=_REMEDY)
 
 
+def _names(blobs: list[Blob]) -> str:
+    return ", ".join(blob.digest[:19] for blob in blobs[:4]) + (", …" if len(blobs) > 4 else "")
+
+
 @dataclass(frozen=True)
 class Store:
     """The blobs of a site; each file in the folder ``path`` is named by its digest."""
@@ -236,13 +240,26 @@ class Store:
         if damaged:
             raise damaged_file(descriptor, bulk, damaged, what)
         if absent:
-            names = ", ".join(blob.digest[:19] for blob in absent[:4]) + (", …" if len(absent) > 4 else "")
-            raise DamagedError(
-                f"{show_are(len(absent), 'blob')} neither in this file nor in the store: {names}",
+            raise self._absent(absent, bulk, what)
+
+    def _absent(self, absent: list[Blob], bulk: Bulk, what: str) -> DamagedError:
+        """Return the error of blobs that a bundle lacks, and the store too, or has with other bytes."""
+        damaged = [blob for blob in absent if blob_path(self.path, blob.digest).exists()]
+        if not damaged:
+            return DamagedError(
+                f"{show_are(len(absent), 'blob')} neither in this file nor in the store: {_names(absent)}",
                 where=what,
                 remedy="bring the complete bundle, or the delta for the release that runs here",
                 finding="incomplete",
             )
+        full = f"the full bundle of {bulk.release.product} {bulk.release.version}, which brings the whole release"
+        return DamagedError(
+            f"{show_are(len(damaged), 'blob')} damaged in the store of this site, and {what} lacks the bytes: "
+            f"{_names(damaged)}",
+            where=str(blob_path(self.path, damaged[0].digest)),
+            remedy=f"bring {full}: waybill receive BUNDLE --keep; then run this command again",
+            finding="blob-damaged",
+        )
 
     def _take(self, source: Source, place: MemberLocation, receive: Receiver | None) -> tuple[DamagedRange, ...]:
         """Copy one blob into the store; return its damaged ranges."""

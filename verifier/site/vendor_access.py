@@ -4,7 +4,7 @@ from manifests.documents import report as r
 from manifests.documents.plan import Plan
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import RefusedError
+from manifests.words.errors import RefusedError, WaybillError
 from manifests.words.time import rfc3339
 from verifier.site.journal.state import SiteState
 
@@ -50,6 +50,15 @@ def check_served(state: SiteState) -> None:
             "each rollback that `waybill status` names",
             finding="offboarded",
         )
+
+
+def without_vendor(state: SiteState, error: WaybillError) -> WaybillError:
+    """Return the error; after the end of the vendor's access, with what still helps where it advises to receive."""
+    if not state.offboarded or "waybill receive" not in error.remedy:
+        return error
+    file = error.where if error.where.startswith("/") else "what is damaged"
+    remedy = f"nothing of {state.trust.vendor} can be received here any more: restore {file} from a backup of the site"
+    return error.with_(remedy=f"{remedy}; {WORKS_ON}")
 
 
 def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:

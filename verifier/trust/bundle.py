@@ -171,7 +171,7 @@ def _conclude(
     # A bundle that is cut short is incomplete, whatever the site holds. F-9.5, F-9.7
     missing = bulk.missing if bulk.cut else tuple(blob for blob in bulk.missing if blob.digest not in request.held)
     if missing:
-        findings = (*findings, _incomplete(release, bulk, missing))
+        findings = (*findings, _incomplete(bulk, missing, request))
         return VerifiedBundle(verified, bulk, findings, "incomplete", missing)
     delta = bool(bulk.missing)
     text = f"{len(release.members)} members"
@@ -215,17 +215,17 @@ def _check_schema(release: Release, read: ReadMember) -> None:
     read_config_schema(read(release.config.schema.digest), "config schema")
 
 
-def _incomplete(release: Release, bulk: Bulk, missing: tuple[Blob, ...]) -> Finding:
+def _incomplete(bulk: Bulk, missing: tuple[Blob, ...], request: VerifyRequest) -> Finding:
     size = show_size(sum(blob.size for blob in missing))
     names = ", ".join(blob.digest[:19] for blob in missing[:4]) + (", …" if len(missing) > 4 else "")
     lost = lost_tail(bulk)
     pieces = damage(lost, "", {}).pieces if lost else ()
+    site = "this site does not hold them either" if request.stored else "or name the site that holds the rest (--site)"
+    remedy = f"cut short, or a delta: ask for the full bundle of {bulk.release.product} {bulk.release.version}; {site}"
     error = DamagedError(
-        f"{len(missing)} of {len(release.members)} members are missing, {size}: {names}",
+        f"{len(missing)} of {len(bulk.release.members)} members are missing, {size}: {names}",
         where=f"bundle of {bulk.length} bytes",
-        remedy=f"the bundle is cut short; {recut(pieces, 'BUNDLE')}"
-        if pieces
-        else "cut short, or a delta: ask the vendor for these members, or name the site that holds the rest (--site)",
+        remedy=f"the bundle is cut short; {recut(pieces, 'BUNDLE')}" if pieces else remedy,
         pieces=pieces,
     )
     return refused("incomplete", error)

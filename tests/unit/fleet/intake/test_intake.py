@@ -593,6 +593,14 @@ def test_an_unfinished_copy_is_named_where_no_bundle_is(engine: Engine, medium: 
     assert (attention.exit_code, done.files[0].hint) == (14, "copy it again from its source")
 
 
+def test_several_unfinished_copies_are_one_hint_with_their_names(engine: Engine, medium: Path) -> None:
+    for number in range(6):
+        put(medium, f"{number}.tar", bytes(10_240))
+    attention = import_attention(import_paths(engine, (medium,), NOW))
+    assert attention is not None
+    assert attention.remedy == "copy them again from their source: 0.tar, 1.tar, 2.tar, 3.tar and 2 more"
+
+
 @pytest.mark.parametrize("data", [b"", bytes(10_240), bytes(1 << 20), ONE.bundle()[:300]])
 def test_a_named_file_of_any_name_is_called_an_unfinished_copy(engine: Engine, medium: Path, data: bytes) -> None:
     put(medium, "download", data)

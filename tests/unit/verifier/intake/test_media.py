@@ -143,6 +143,17 @@ def test_a_named_file_of_any_name_is_called_an_unfinished_copy(place: Place, tmp
     assert [one["where"] for one in shown["not_taken_in"]] == [str(bad)]
 
 
+def test_several_unfinished_copies_are_one_hint_with_their_names(place: Place, tmp_path: Path) -> None:
+    put(tmp_path / "medium" / "a.tar", b"")
+    put(tmp_path / "medium" / "b.tar", GOOD[:300])
+    assert receive(place, tmp_path / "medium", code=14)["error"]["hint"] == (
+        "copy them again from their source: a.tar, b.tar"
+    )
+    with pytest.raises(MalformedError) as caught:
+        find_bundle(tmp_path / "medium")
+    assert caught.value.remedy == "copy them again from their source: a.tar, b.tar"
+
+
 def test_a_folder_with_an_unfinished_copy_only_names_it(tmp_path: Path) -> None:
     bad = put(tmp_path / "medium" / "small-1.1.0.tar", bytes(10_240))
     with pytest.raises(MalformedError, match=r"holds no bundle that can be read; .*an unfinished copy") as caught:

@@ -30,11 +30,14 @@ from verifier.approval.queue import waiting_items
 from verifier.approval.request_reader import open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.verdicts import approval_status
+from verifier.commands.check import check_command
 from verifier.commands.history import history_command
 from verifier.commands.offboard import offboard_command
 from verifier.commands.receive import receive_command
+from verifier.commands.recover import recover_command
 from verifier.commands.report import report_command
 from verifier.commands.review import review_command
+from verifier.commands.rollback import rollback_command
 from verifier.commands.status import status_command
 from verifier.intake.bundles import receive_bundle
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
@@ -557,3 +560,27 @@ def test_who_lets_a_report_leave_reads_what_leaves(place: Place) -> None:
     assert found["work"][0].endswith(str(state.reports.head))
     assert any(one.startswith("reports from ") and "leave with it" in one for one in found["work"])
     assert "installed  small 1.1.0, confirmed" in found["work"]
+
+
+def test_nothing_advises_to_receive_again_at_an_offboarded_site(place: Place) -> None:
+    """A damaged blob and a damaged head: the way back is a backup, and what still works is named."""
+    go(place)
+    site = place.open()
+    for folder in (place.path / "heads", site.blobs):
+        for file in folder.iterdir():
+            file.chmod(0o644)
+            file.write_bytes(bytes(file.stat().st_size))
+    shutil.rmtree(place.path / "generations" / "2")
+    for command in (status_command, recover_command, rollback_command):
+        result = CliRunner().invoke(command, ["--site", str(place.path)])
+        assert result.exit_code not in (0, 1), result.output
+        assert "waybill receive" not in result.output
+
+
+def test_check_of_an_item_says_that_the_access_ended(place: Place) -> None:
+    go(place)
+    result = CliRunner().invoke(check_command, ["r-1.2.0", "--site", str(place.path), "--json"])
+    error = json.loads(result.stdout)["error"]
+    assert (result.exit_code, error["finding"], error["where"]) == (5, "offboarded", "r-1.2.0")
+    assert "run this command again" not in error["hint"]
+    assert "still works: status" in error["hint"]
