@@ -196,7 +196,7 @@ def check_image_signatures(
 
 
 def _read(parts: Parts, digest: str) -> bytes:
-    """The bytes of a small part, hashed. Bytes from a registry are kept, so that they are fetched once."""
+    """The bytes of a small part, hashed. Bytes from a registry are kept while there is room."""
     part = parts.by_digest[digest]
     if part.blob.size > MAX_MANIFEST_BYTES:
         raise MalformedError(f"{digest} has {part.blob.size} bytes, at most {MAX_MANIFEST_BYTES} are read")
@@ -204,7 +204,8 @@ def _read(parts: Parts, digest: str) -> bytes:
         return part.origin.data
     if isinstance(part.origin, FetchedPart):
         data = b"".join(part.origin.open())
-        parts.add(part.blob, HeldPart(data), part.where, document=part.document)
+        if parts.may_hold(len(data)):
+            parts.add(part.blob, HeldPart(data), part.where, document=part.document)
         return data
     data = read_extent(part.origin)
     if digest_of(data) != digest:

@@ -16,7 +16,6 @@ from content.bundle.docker_archive import OPENERS, DockerArchive
 from content.bundle.layout import Extent, Layout
 from content.bundle.layout_source import LayoutSource, file_source
 from content.bundle.oci import Descriptor
-from content.bundle.platforms import MAX_KEPT
 from content.bundle.regular_files import regular_files
 from content.bundle.selection import foreign_text, gaps_text, nothing_runs_text
 from content.bundle.unpack import Scratch
@@ -248,7 +247,7 @@ def _given_sbom(spec: ImageFile, folder: Path, parts: Parts) -> GivenSbom | None
     data = read_capped(path, MAX_SBOM)
     document = read_sbom_file(data, path)
     blob = Blob(digest=digest_of(data), size=len(data))
-    origin = HeldPart(data) if len(data) <= MAX_KEPT else Extent(path=path, offset=0, size=len(data), whole=True)
+    origin = HeldPart(data) if parts.may_hold(len(data)) else Extent(path=path, offset=0, size=len(data), whole=True)
     return GivenSbom(path=path, blob=parts.add(blob, origin, str(path), document=True), document=document)
 
 

@@ -31,7 +31,7 @@ from manifests.documents.release_reader import check_release
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob
 from manifests.words.errors import RefusedError
-from manifests.words.units import parse_duration, parse_size
+from manifests.words.quantities import parse_duration, parse_size
 
 SMALL = 1 << 20
 

@@ -7,7 +7,6 @@ from typing import Literal
 from bundler.parts import FetchedPart, HeldPart, PartOrigin, Parts
 from bundler.source import Source
 from content.bundle.oci import Descriptor, ImageIndex, ImageManifest
-from content.bundle.platforms import MAX_KEPT
 from content.bundle.selection import ATTESTED
 from manifests.documents.release import Sbom
 from manifests.foreign.sbom import MAX_SBOM, SbomDocument, format_of, read_sbom
@@ -156,14 +155,14 @@ class SbomsBeside:
         """The bytes of a layer. A small one is kept, so that it is read once."""
         known = self.parts.by_digest[layer.digest].origin
         data = known.data if isinstance(known, HeldPart) else self.source.blob(layer, limit)
-        if len(data) <= MAX_KEPT:
+        if not isinstance(known, HeldPart) and self.parts.may_hold(len(data)):
             blob = Blob(digest=layer.digest, size=layer.size)
             self.parts.add(blob, HeldPart(data), self.source.name, document=True)
         return data
 
     def _taken_out(self, layer: Descriptor, attested: AttestedSbom, where: str) -> PartOrigin:
         """The SBOM of a statement. A large one is not kept in memory, but taken out again when it is packed."""
-        if len(attested.data) <= MAX_KEPT:
+        if self.parts.may_hold(len(attested.data)):
             return HeldPart(attested.data)
         digest = digest_of(attested.data)
 

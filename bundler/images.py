@@ -11,7 +11,7 @@ from bundler.source import Source
 from content.bundle.companions import Companions
 from content.bundle.oci import OCI_MANIFEST, REF_NAME, Descriptor, ImageIndex, ImageManifest
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
-from content.bundle.selection import ImageSelection, SelectionAccess, WantedImage
+from content.bundle.selection import BASE_NAME, ImageSelection, SelectionAccess, WantedImage
 from content.registry.image_errors import ImagePlace
 from manifests.authored.release_yaml import NONE, ImageFile
 from manifests.documents.release import Absent, Image, Target
@@ -19,7 +19,6 @@ from manifests.foreign.sbom import MEDIA_TYPES, SbomDocument
 from manifests.words.digest import Blob
 from manifests.words.errors import MalformedError, RefusedError
 
-BASE_NAME = "org.opencontainers.image.base.name"
 TITLE = "org.opencontainers.image.title"
 
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from content.bundle.layout import Extent
+from content.bundle.platforms import MAX_KEPT
 from content.bundle.selection import PackedDocuments
 from manifests.trust.keys import open_regular, read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import HostError, MalformedError
+
+# SBOMs and signatures that were read are kept up to this together; the others are read again when they are packed.
+MAX_HELD = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Parts:
 
     by_digest: dict[str, Part] = field(default_factory=dict)
     packed: PackedDocuments = field(default_factory=PackedDocuments)
+    _room: int = MAX_HELD
 
     def add(self, blob: Blob, origin: PartOrigin, where: str, *, document: bool) -> Blob:
         """Add a part, or improve the one with this digest. Raises MalformedError when its size differs."""
@@ -64,6 +69,13 @@ class Parts:
         elif document and not known.document:
             self.by_digest[blob.digest] = Part(blob=known.blob, origin=known.origin, where=known.where, document=True)
         return blob
+
+    def may_hold(self, size: int) -> bool:
+        """Take room in memory for bytes that could be read again, too."""
+        if size > min(self._room, MAX_KEPT):
+            return False
+        self._room -= size
+        return True
 
     def hold(self, data: bytes, where: str) -> Blob:
         """Add a document that is in memory."""

@@ -9,6 +9,10 @@ from manifests.words.errors import MalformedError
 BLOCK = 512
 END = bytes(2 * BLOCK)
 _OCTAL_LIMIT = 8**11
+_OWNER = b"0000644\0" + 2 * b"0000000\0"
+_TIME = b"00000000000\0"
+_AFTER = b"".join((b"0", bytes(100), b"ustar\x0000", bytes(64), 2 * b"0000000\0", bytes(167)))
+_CHECKSUM = sum(_OWNER + _TIME + 8 * b" " + _AFTER)
 
 
 def padded(size: int) -> int:
@@ -24,12 +28,9 @@ def member_length(size: int) -> int:
 def header(name: str, size: int) -> bytes:
     """The 512 bytes before a member. Sizes from 8^11 on are base-256 (a high bit, then big-endian), others octal."""
     length = b"%011o\0" % size if size < _OCTAL_LIMIT else b"\x80" + size.to_bytes(11, "big")  # F-2.3
-    before = b"".join(
-        (name.encode("ascii").ljust(100, b"\0"), b"0000644\0", b"0000000\0", b"0000000\0", length, b"00000000000\0")
-    )
-    after = b"".join((b"0", bytes(100), b"ustar\x0000", bytes(64), b"0000000\0", b"0000000\0", bytes(167)))
-    checksum = sum(before) + 8 * 32 + sum(after)
-    return before + b"%06o\0 " % checksum + after
+    text = name.encode("ascii")
+    checksum = b"%06o\0 " % (_CHECKSUM + sum(text) + sum(length))
+    return b"".join((text.ljust(100, b"\0"), _OWNER, length, _TIME, checksum, _AFTER))
 
 
 def parse_header(block: bytes, where: str) -> tuple[str, int]:

@@ -27,16 +27,15 @@ from content.bundle.places import (
 )
 from manifests.documents.release import Release
 from manifests.trust.keys import open_regular
-from manifests.words.digest import Blob
+from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError
 from manifests.words.progress import ProgressCallback
 
 BUFFER = 1 << 20
 DROP_EVERY = 64 << 20
-BATCHES = 1024  # more futures than this, one for each small member, would cost more than the digests
 # Limits on what is kept in memory from a pipe: the graph of manifests is walked after the whole pipe was read.
 MAX_KEPT_BLOB = 4 << 20
-MAX_KEPT = 48 << 20
+MAX_KEPT = 24 << 20
 
 
 @dataclass
@@ -71,38 +70,55 @@ def verify_file(
 
     Raises DamagedError, which names the damaged blobs and their byte ranges.
     """
-    largest_first = sorted(bulk.present, key=lambda place: -place.blob.size)
+    largest_first = sorted(_runs(bulk.present), key=lambda run: run[0].offset - end_of(run[-1]))
     workers = workers or os.cpu_count() or 1
     # With fewer large blobs than cores an idle core reads ahead for the one that hashes.
     ahead = sum(place.blob.size >= DROP_EVERY for place in bulk.present) < workers
-    batches = [largest_first[at::BATCHES] for at in range(min(BATCHES, len(largest_first)))]
 
-    def check(batch: list[MemberLocation]) -> list[tuple[DamagedRange, ...]]:
-        return [_check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY) for place in batch]
+    def check(run: list[MemberLocation]) -> list[DamagedRange]:
+        if len(run) > 1 and _is_right(descriptor, run):
+            advance(sum(place.blob.size for place in run))
+            return []
+        checked = (_check(descriptor, place, advance, ahead=ahead and place.blob.size >= DROP_EVERY) for place in run)
+        return [damaged for ranges in checked for damaged in ranges]
 
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        ranges = [damaged for checked in pool.map(check, batches) for found in checked for damaged in found]
+        ranges = [damaged for checked in pool.map(check, largest_first) for damaged in checked]
     if ranges:
         raise damaged_file(descriptor, bulk, ranges, what)
-    _check_end(descriptor, bulk, what)
+    check_end(descriptor, bulk, what)
 
 
-def verify_frame(descriptor: int, bulk: Bulk, what: str) -> None:
-    """Check headers, padding and end alone, for a caller that hashes the members while it copies them.
-
-    Raises DamagedError as ``verify_file``.
-    """
-    ranges = [
-        damaged
-        for place in bulk.present
-        for damaged in (*_check_header(descriptor, place), *_check_padding(descriptor, place))
-    ]
-    if ranges:
-        raise damaged_file(descriptor, bulk, ranges, what)
-    _check_end(descriptor, bulk, what)
+def _runs(places: tuple[MemberLocation, ...]) -> Iterator[list[MemberLocation]]:
+    """Neighbours that fit into one buffer together, and each larger member alone."""
+    run: list[MemberLocation] = []
+    for place in places:
+        if run and end_of(place) - run[0].offset > BUFFER:
+            yield run
+            run = []
+        run.append(place)
+    if run:
+        yield run
 
 
-def _check_end(descriptor: int, bulk: Bulk, what: str) -> None:
+def _is_right(descriptor: int, run: list[MemberLocation]) -> bool:
+    """Whether neighbours, read at once, are what they should be."""
+    start, last = run[0].offset - BLOCK, run[-1]
+    try:
+        data = os.pread(descriptor, last.offset + padded(last.blob.size) - start, start)
+    except OSError:
+        return False
+    for place in run:
+        at, size = place.offset - start, place.blob.size
+        end, padding = at + size, padded(size) - size
+        if data[at - BLOCK : at] != header(place.name, size) or data[end : end + padding] != bytes(padding):  # F-9.3
+            return False
+        if digest_of(data[at:end]) != place.blob.digest:  # F-9.4
+            return False
+    return True
+
+
+def check_end(descriptor: int, bulk: Bulk, what: str) -> None:
     if not bulk.missing and os.pread(descriptor, len(END) + 1, bulk.length - len(END)) != END:
         raise damaged_error("the archive does not end with zeros", f"{what} at byte {bulk.length - len(END)}")
 
@@ -126,11 +142,11 @@ def lost_tail(bulk: Bulk) -> list[DamagedRange]:
     return [damaged_range(place, max(place.offset - BLOCK, bulk.length), end_of(place), "cut-short") for place in lost]
 
 
-def _check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
+def check_header(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
     return _compare(descriptor, place, place.offset - BLOCK, header(place.name, place.blob.size))
 
 
-def _check_padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
+def check_padding(descriptor: int, place: MemberLocation) -> tuple[DamagedRange, ...]:
     size = place.blob.size
     return _compare(descriptor, place, place.offset + size, bytes(padded(size) - size))  # F-2.4
 
@@ -149,7 +165,7 @@ def _check(
     descriptor: int, place: MemberLocation, advance: ProgressCallback, *, ahead: bool
 ) -> tuple[DamagedRange, ...]:
     """The damaged ranges of a member; ``ahead`` reads in a thread of its own."""
-    if wrong := _check_header(descriptor, place):
+    if wrong := check_header(descriptor, place):
         return wrong
     hashed = hashlib.sha256()
     at = dropped = place.offset
@@ -168,7 +184,7 @@ def _check(
         return tuple(damaged_range(place, *stretch, "unreadable") for stretch in stretches)
     if at != end:
         return (damaged_range(place, at, end, "cut-short"),)
-    if wrong := _check_padding(descriptor, place):
+    if wrong := check_padding(descriptor, place):
         return wrong
     if place.blob.size >= BUFFER:
         os.posix_fadvise(descriptor, dropped, at - dropped, os.POSIX_FADV_DONTNEED)
@@ -200,7 +216,7 @@ def read_blob(descriptor: int, place: MemberLocation, limit: int) -> bytes:
         data = os.pread(descriptor, place.blob.size, place.offset)
     except OSError:
         raise damage([damaged_range(place, place.offset, end_of(place), "unreadable")], "bundle", {}) from None
-    if "sha256:" + hashlib.sha256(data).hexdigest() != place.blob.digest:
+    if digest_of(data) != place.blob.digest:
         raise damage([damaged_range(place, place.offset, end_of(place))], "bundle", {})
     return data
 
@@ -306,11 +322,11 @@ class _Readable(Protocol):
 
 
 class _ReadAhead:
-    """Reads a stream in a thread, up to eight pieces ahead, so that reading and hashing overlap."""
+    """Reads a stream in a thread, up to four pieces ahead, so that reading and hashing overlap."""
 
     def __init__(self, stream: _Readable) -> None:
         self._stream = stream
-        self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=8)
+        self._pieces: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
         self._rest = memoryview(b"")
         self.ended = False
         self.taken = 0

@@ -35,8 +35,9 @@ from content.bundle.oci import (
     Descriptor,
     ImageIndex,
     ImageManifest,
+    json_kind,
     read_json,
-    read_json_array,
+    read_json_value,
 )
 from content.bundle.oci_writer import describe, encode_manifest
 from content.bundle.unpack import Scratch
@@ -125,9 +126,12 @@ class DockerArchive:
     def _images(self) -> Mapping[str, SavedImage]:
         """The images of ``manifest.json`` by the digests of their configs, each with all of its names."""
         images: dict[str, SavedImage] = {}
-        data = read_extent(self._small("manifest.json"))
-        for n, value in enumerate(read_json_array(data, where=f"{self.path} manifest.json")):
-            image = self._image(value, f"{self.path} manifest.json $[{n}]")
+        data, where = read_extent(self._small("manifest.json")), f"{self.path} manifest.json"
+        values = read_json_value(data, MAX_MANIFEST_BYTES, where)
+        if not isinstance(values, list):
+            raise MalformedError(f"found a JSON {json_kind(values)}, expected an array", where=where)
+        for n, value in enumerate(values):
+            image = self._image(value, f"{where} $[{n}]")
             known = images.get(image.config.digest)
             if known is not None and known.layers != image.layers:
                 raise MalformedError(f"{image.config.digest} has two lists of layers", where=str(self.path))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, parse_oci
+from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, Texts, parse_oci
 from manifests.documents.release import Image, Release, referenced
 from manifests.words.errors import MalformedError
 
@@ -12,14 +12,15 @@ MAX_DEPTH = 2
 # The platform of a child for which its index states none.
 UNKNOWN = "unknown"
 # Of all documents together: a parsed one takes up to twenty times its bytes, and a release may have 100,000 of them.
-MAX_DESCRIPTORS = 150_000
+MAX_DESCRIPTORS = 100_000
 MAX_ANNOTATIONS = 100_000
+MAX_DOCUMENTS = 16 << 20
 _WHERE = "index.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
-    """A manifest or index of the bundle, parsed, with the descriptor that led to it."""
+    """A manifest or index of the bundle without annotations, with the descriptor that led to it."""
 
     descriptor: Descriptor
     document: ImageManifest | ImageIndex
@@ -79,7 +80,7 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
             otherwise than the release.
     """
     walk_ = _Walk(release, read)
-    index = _parse(read(release.members[0].digest), _WHERE, None)
+    index = walk_.parse(release.members[0].digest, _WHERE, None, Texts())
     if not isinstance(index, ImageIndex):  # F-10.2
         raise MalformedError("not an image index", where=_WHERE)
     walk_.follow(index)
@@ -93,27 +94,30 @@ def walk(release: Release, read: Callable[[str], bytes]) -> Graph:
         if not image.platforms and incomplete & graph.below(image.manifest.digest):  # F-10.15
             problem = "children of its index are absent, and it names no platforms"
             raise MalformedError(problem, where=f"release.json image {image.name}")
-    unused = set(walk_.members) - walk_.reached - {blob.digest for _, blob in referenced(release)}
+    walk_.reached.update(blob.digest for _, blob in referenced(release))
+    unused = [digest for digest in walk_.members if digest not in walk_.reached]
     if unused:  # F-10.14
         raise MalformedError(f"{min(unused)} is a member that nothing refers to", where="release.json $.members")
     return graph
 
 
 class DocumentCount:
-    """Bounds what all documents of a release together hold in memory (F-10.16)."""
+    """Bounds what all documents of a release together hold in memory (F-10.16, F-10.18)."""
 
     def __init__(self) -> None:
-        self._descriptors = self._annotations = 0
+        self._descriptors = self._annotations = self._bytes = 0
 
-    def add(self, document: ImageManifest | ImageIndex, where: str) -> None:
+    def add(self, document: ImageManifest | ImageIndex, size: int, where: str) -> None:
         self._descriptors += len(document.children)
-        self._annotations += len(document.annotations)
-        self._annotations += sum(len(child.annotations) + len(child.urls) for child in document.children)
-        if self._descriptors > MAX_DESCRIPTORS:  # F-10.16
-            raise MalformedError(f"the documents have more than {MAX_DESCRIPTORS} descriptors together", where=where)
-        if self._annotations > MAX_ANNOTATIONS:  # F-10.16
-            problem = f"the documents have more than {MAX_ANNOTATIONS} annotations and urls together"
-            raise MalformedError(problem, where=where)
+        self._annotations += document.noted
+        self._bytes += size
+        for count, most, what in (
+            (self._descriptors, MAX_DESCRIPTORS, "descriptors"),  # F-10.16
+            (self._annotations, MAX_ANNOTATIONS, "annotations and urls"),  # F-10.16
+            (self._bytes, MAX_DOCUMENTS, "bytes"),  # F-10.18
+        ):
+            if count > most:
+                raise MalformedError(f"the documents have more than {most} {what} together", where=where)
 
 
 class _Walk:
@@ -121,16 +125,26 @@ class _Walk:
 
     def __init__(self, release: Release, read: Callable[[str], bytes]) -> None:
         self._read = read
-        self.members = {blob.digest: blob.size for blob in release.members[2:]}
+        self.members = {blob.digest: blob for blob in release.members[2:]}
         self._absent = {(child.parent, child.digest): child for child in release.absent}
         self._left_out: set[tuple[str, str]] = set()
-        self.nodes: dict[str, Node] = {}
         self.reached: set[str] = set()
+        self.nodes: dict[str, Node] = {}
         self._count = DocumentCount().add
+        # No annotation below index.json decides anything here; who needs one reads the document again.
+        self._texts = Texts(frozenset(), self.members)
+
+    def parse(self, digest: str, name: str, media_type: str | None, texts: Texts) -> ImageManifest | ImageIndex:
+        data = self._read(digest)
+        try:
+            document = parse_oci(data, media_type=media_type, texts=texts)
+        except MalformedError as error:
+            raise MalformedError(error.problem, where=f"{name} {error.where}") from error
+        self._count(document, len(data), name)
+        return document
 
     def follow(self, index: ImageIndex) -> None:
         """Read every manifest level by level, so that the result does not depend on the order of entries."""
-        self._count(index, _WHERE)
         level = [(descriptor, _WHERE) for descriptor in index.manifests]
         for depth in range(MAX_DEPTH + 1):
             below: dict[str, ImageIndex] = {}
@@ -168,9 +182,7 @@ class _Walk:
         self._reach(descriptor, parent)
         digest, media_type = descriptor.digest, descriptor.media_type
         if digest not in self.nodes:
-            document = _parse(self._read(digest), digest, media_type)
-            self._count(document, digest)
-            self.nodes[digest] = Node(descriptor=descriptor, document=document)
+            self.nodes[digest] = Node(descriptor, self.parse(digest, digest, media_type, self._texts))
         known = self.nodes[digest]
         # A second descriptor must state the same media type for the same bytes.
         if media_type != known.descriptor.media_type:  # F-10.4
@@ -186,24 +198,18 @@ class _Walk:
         return document
 
     def _reach(self, descriptor: Descriptor, where: str) -> None:
-        if self.members.get(descriptor.digest) != descriptor.size:  # F-10.7
+        blob = self.members.get(descriptor.digest)
+        if blob is None or blob.size != descriptor.size:  # F-10.7
             raise MalformedError(f"{descriptor.digest} of {descriptor.size} bytes is not a member", where=where)
-        self.reached.add(descriptor.digest)
+        self.reached.add(blob.digest)
 
     def check_subjects(self) -> None:
         """The subject of a document must be a member, or a child that was left out (F-10.11)."""
-        present = {*self.members, *(child.digest for child in self._absent.values() if child.url is None)}
+        absent = {child.digest for child in self._absent.values() if child.url is None}
         for node in self.nodes.values():
             subject = node.document.subject
-            if subject and subject.digest not in present:
+            if subject and subject.digest not in self.members and subject.digest not in absent:
                 raise MalformedError(f"its subject {subject.digest} is not in the bundle", where=node.descriptor.digest)
-
-
-def _parse(data: bytes, name: str, media_type: str | None) -> ImageManifest | ImageIndex:
-    try:
-        return parse_oci(data, media_type=media_type)
-    except MalformedError as error:
-        raise MalformedError(error.problem, where=f"{name} {error.where}") from error
 
 
 def _check_image(release: Release, image: Image, graph: Graph) -> None:

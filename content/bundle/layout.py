@@ -14,6 +14,7 @@ from content.bundle.archive import BLOCK, padded
 from content.bundle.names import EntryNames
 from content.bundle.oci import (
     CONFIG_TYPES,
+    CONTAINERD_NAME,
     INDEX_TYPES,
     MANIFEST_TYPES,
     MAX_MANIFEST_BYTES,
@@ -22,6 +23,7 @@ from content.bundle.oci import (
     Descriptor,
     ImageIndex,
     ImageManifest,
+    Texts,
     parse_oci,
     read_json,
 )
@@ -189,7 +191,7 @@ class Layout:
         if entry.media_type not in MANIFEST_TYPES | INDEX_TYPES:
             return None
         try:
-            return parse_oci(self.read(entry), media_type=entry.media_type)
+            return parse_oci(self.read(entry), media_type=entry.media_type, texts=Texts(frozenset()))
         except MalformedError as error:
             raise error.with_(where=f"{self.name} {entry.digest} {error.where}") from None
 
@@ -282,7 +284,8 @@ def open_listed(name: str, find: Callable[[str], Extent | None]) -> Layout:
     if version != "1.0.0":
         raise MalformedError(f"imageLayoutVersion is {version!r}, expected 1.0.0", where=f"{name} oci-layout")
     try:
-        index = parse_oci(_small(name, find, "index.json", MAX_MANIFEST_BYTES), media_type=OCI_INDEX)
+        texts = Texts(frozenset({REF_NAME, CONTAINERD_NAME}), longest=4096)
+        index = parse_oci(_small(name, find, "index.json", MAX_MANIFEST_BYTES), media_type=OCI_INDEX, texts=texts)
     except MalformedError as error:
         raise MalformedError(error.problem, where=f"{name} index.json {error.where}", remedy=error.remedy) from None
     assert isinstance(index, ImageIndex)

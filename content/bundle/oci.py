@@ -8,11 +8,11 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from manifests.words.canonical import check_depth
-from manifests.words.digest import MAX_INTEGER, digest_of, is_digest
+from manifests.words.canonical import check_depth, outside_strings
+from manifests.words.digest import MAX_INTEGER, Blob, digest_of, is_digest
 from manifests.words.errors import MalformedError
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -29,14 +29,14 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 MANIFEST_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEX_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 CONFIG_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
-# In the order in which a registry should prefer them: whole indexes first.
-ACCEPTED = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 
 REF_NAME = "org.opencontainers.image.ref.name"
 # The full name of an image in a layout by containerd or Docker, whose ref.name is then the tag alone.
 CONTAINERD_NAME = "io.containerd.image.name"
 
 MAX_MANIFEST_BYTES = 4 << 20
+# A value takes up to 200 bytes when it is read.
+MAX_VALUES = 200_000
 FOREIGN = "foreign-layer"
 
 _MEDIA_TYPE = re.compile(
@@ -80,17 +80,45 @@ class Descriptor:
         return dict(self.annotations).get(key, "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass
+class Texts:
+    """Which texts of documents are kept in memory: equal ones once, and of annotations short ASCII under ``notes``.
+
+    Attributes:
+        notes: Names of annotations; None keeps all of them, short or long.
+        blobs: Blobs whose digests are in memory already.
+        noted: How many annotations and ``urls`` were read, those that are not kept too.
+    """
+
+    notes: frozenset[str] | None = None
+    blobs: Mapping[str, Blob] = field(default_factory=dict)
+    longest: int = 512
+    noted: int = 0
+    _known: dict[str, str] = field(default_factory=dict)
+
+    def once(self, text: str) -> str:
+        return self._known.setdefault(text, text)
+
+    def keeps(self, note: str, text: str) -> bool:
+        return self.notes is None or (note in self.notes and len(text) <= self.longest and text.isascii())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Document:
-    """What manifests and indexes share; ``media_type`` is the document's, else its descriptor's, else OCI's."""
+    """What manifests and indexes share; ``media_type`` is the document's, else its descriptor's, else OCI's.
+
+    Attributes:
+        noted: How many annotations and ``urls`` it has, those of its descriptors too.
+    """
 
     media_type: str
     subject: Descriptor | None = None
     artifact_type: str | None = None
     annotations: tuple[tuple[str, str], ...] = ()
+    noted: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageManifest(_Document):
     """What an image manifest points at."""
 
@@ -108,7 +136,7 @@ class ImageManifest(_Document):
         return (self.config, *self.layers)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageIndex(_Document):
     """What an image index, also a layout's ``index.json`` or a list of referrers, points at."""
 
@@ -129,24 +157,19 @@ def read_json(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = 
     Unlike our own documents it need not be canonical, but it must have one meaning: UTF-8, no duplicate
     keys, no NaN, nothing after it. Raises MalformedError for anything else.
     """
-    value = _read_value(data, max_bytes, where)
+    value = read_json_value(data, max_bytes, where)
     if not isinstance(value, dict):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected an object", where=where)
     return value
 
 
-def read_json_array(data: bytes, *, max_bytes: int = MAX_MANIFEST_BYTES, where: str = "") -> list[object]:
-    """As `read_json`, for one array."""
-    value = _read_value(data, max_bytes, where)
-    if not isinstance(value, list):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an array", where=where)
-    return value
-
-
-def _read_value(data: bytes, max_bytes: int, where: str) -> object:
+def read_json_value(data: bytes, max_bytes: int, where: str) -> object:
+    """As `read_json`, for a value of any kind."""
     if len(data) > max_bytes:  # F-10.10
         raise MalformedError(f"document has {len(data)} bytes, at most {max_bytes} are read", where=where)
     check_depth(data, where)
+    if len(data) > MAX_VALUES and sum(sum(map(text.count, b",[{")) for text in outside_strings(data)) > MAX_VALUES:
+        raise MalformedError(f"document has more than {MAX_VALUES} values", where=where)  # F-10.19
     try:
         # F-10.1; decoded here: json.loads would also take UTF-16 and UTF-32.
         value: object = json.loads(
@@ -160,33 +183,46 @@ def _read_value(data: bytes, max_bytes: int, where: str) -> object:
     return value
 
 
-def parse_oci(data: bytes, *, media_type: str | None = None) -> ImageManifest | ImageIndex:
+def parse_oci(data: bytes, *, media_type: str | None = None, texts: Texts | None = None) -> ImageManifest | ImageIndex:
     """Read an image manifest or index. The caller has compared the digest of ``data``.
 
     ``media_type`` is as the descriptor or the registry states it. A document may leave its own ``mediaType`` out
-    (image-spec 1.0 had none) but may not contradict this one. Raises MalformedError for a document of neither kind,
-    and for one that could be read as both.
+    (image-spec 1.0 had none) but may not contradict this one. ``texts`` says which annotations are kept. Raises
+    MalformedError for a document of neither kind, and for one that could be read as both.
     """
+    texts = texts or Texts()
+    before = texts.noted
     fields = read_json(data, where="$")
     _refuse_other_spelling(fields, _DOCUMENT_FIELDS, "$")
     version = fields.get("schemaVersion")
     if type(version) is not int or version != 2:  # F-10.3
         raise MalformedError(f"schemaVersion is {_shown(version)}, expected 2", where="$.schemaVersion")
-    own_type = _media_type(fields, "mediaType", "$")
+    own_type = _media_type(fields, "mediaType", "$", texts)
     if own_type and media_type and own_type != media_type:  # F-10.4
         problem = f"the document calls itself {own_type}, its descriptor says {media_type}"
         raise MalformedError(problem, where="$.mediaType")
     kind = _document_type(fields, own_type or media_type)
-    shared = _Document(
-        media_type=kind,
-        subject=None if fields.get("subject") is None else _descriptor(fields["subject"], "$.subject"),
-        artifact_type=_media_type(fields, "artifactType", "$"),
-        annotations=_annotations(fields, "$"),
-    )
+    subject = None if fields.get("subject") is None else _descriptor(fields["subject"], "$.subject", texts)
+    artifact_type = _media_type(fields, "artifactType", "$", texts)
+    annotations = _annotations(fields, "$", texts)
     if kind in INDEX_TYPES:
-        return ImageIndex(**vars(shared), manifests=_descriptors(fields, "manifests"))
-    config = _descriptor(fields["config"], "$.config")
-    return ImageManifest(**vars(shared), config=config, layers=_descriptors(fields, "layers", foreign=True))
+        return ImageIndex(
+            media_type=kind,
+            subject=subject,
+            artifact_type=artifact_type,
+            annotations=annotations,
+            manifests=_descriptors(fields, "manifests", texts),
+            noted=texts.noted - before,
+        )
+    return ImageManifest(
+        media_type=kind,
+        subject=subject,
+        artifact_type=artifact_type,
+        annotations=annotations,
+        config=_descriptor(fields["config"], "$.config", texts),
+        layers=_descriptors(fields, "layers", texts, foreign=True),
+        noted=texts.noted - before,
+    )
 
 
 def _document_type(fields: dict[str, object], stated: str | None) -> str:
@@ -226,7 +262,7 @@ def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _kind(value: object) -> str:
+def json_kind(value: object) -> str:
     kinds = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
     return kinds.get(type(value), "null")
 
@@ -252,7 +288,7 @@ def _text(fields: dict[str, object], key: str, where: str) -> str | None:
 
 def _checked_text(value: object, where: str) -> str:
     if not isinstance(value, str):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected a string", where=where)
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected a string", where=where)
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -260,40 +296,41 @@ def _checked_text(value: object, where: str) -> str:
     return value
 
 
-def _media_type(fields: dict[str, object], key: str, where: str) -> str | None:
+def _media_type(fields: dict[str, object], key: str, where: str, texts: Texts) -> str | None:
     text = _text(fields, key, where) or None
     if text and not _MEDIA_TYPE.fullmatch(text):
         raise MalformedError(f"found {_shown(text)}, expected a media type", where=f"{where}.{key}")
-    return text
+    return text and texts.once(text)
 
 
-def _annotations(fields: dict[str, object], where: str) -> tuple[tuple[str, str], ...]:
+def _annotations(fields: dict[str, object], where: str, texts: Texts) -> tuple[tuple[str, str], ...]:
     value = fields.get("annotations")
     where = f"{where}.annotations"
     if value is None:
         return ()
     if not isinstance(value, dict):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
-    texts = ((key, text) for key, text in value.items() if text is not None)
-    return tuple(sorted((_checked_text(key, where), _checked_text(text, where)) for key, text in texts))
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected an object", where=where)
+    notes = {_checked_text(key, where): _checked_text(text, where) for key, text in value.items() if text is not None}
+    texts.noted += len(notes)
+    return tuple(sorted((texts.once(key), text) for key, text in notes.items() if texts.keeps(key, text)))
 
 
-def _descriptors(fields: dict[str, object], key: str, *, foreign: bool = False) -> tuple[Descriptor, ...]:
+def _descriptors(fields: dict[str, object], key: str, texts: Texts, *, foreign: bool = False) -> tuple[Descriptor, ...]:
     value = fields[key]
     if value is None:  # how Go writes an empty list
         return ()
     if not isinstance(value, list):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an array", where=f"$.{key}")
-    return tuple(_descriptor(entry, f"$.{key}[{n}]", foreign=foreign) for n, entry in enumerate(value))
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected an array", where=f"$.{key}")
+    return tuple(_descriptor(entry, f"$.{key}[{n}]", texts, foreign=foreign) for n, entry in enumerate(value))
 
 
-def _descriptor(value: object, where: str, *, foreign: bool = False) -> Descriptor:
+def _descriptor(value: object, where: str, texts: Texts, *, foreign: bool = False) -> Descriptor:
     """Read one descriptor; ``foreign``: it may have ``urls``."""
     if not isinstance(value, dict):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected a descriptor", where=where)
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected a descriptor", where=where)
     fields: dict[str, object] = value
     _refuse_other_spelling(fields, _DESCRIPTOR_FIELDS, where)
-    media_type = _media_type(fields, "mediaType", where)
+    media_type = _media_type(fields, "mediaType", where, texts)
     if not media_type:
         raise MalformedError("a descriptor without mediaType", where=where)
     digest = _text(fields, "digest", where) or ""
@@ -304,14 +341,18 @@ def _descriptor(value: object, where: str, *, foreign: bool = False) -> Descript
     if type(size) is not int or not 0 <= size <= MAX_INTEGER:
         raise MalformedError(f"size is {_shown(size)}, expected an integer from 0 to 2^53-1", where=f"{where}.size")
     _check_data(fields, digest, size, where)
+    if (blob := texts.blobs.get(digest)) is not None and blob.size == size:
+        digest, size = blob.digest, blob.size  # the same two objects for each descriptor of a blob
+    platform, urls = _platform(fields, where), _urls(fields, f"{where}.urls", foreign=foreign)
+    texts.noted += len(urls)
     return Descriptor(
         media_type=media_type,
         digest=digest,
         size=size,
-        artifact_type=_media_type(fields, "artifactType", where),
-        annotations=_annotations(fields, where),
-        platform=_platform(fields, where),
-        urls=_urls(fields, f"{where}.urls", foreign=foreign),
+        artifact_type=_media_type(fields, "artifactType", where, texts),
+        annotations=_annotations(fields, where, texts),
+        platform=platform and texts.once(platform),
+        urls=urls,
     )
 
 
@@ -351,7 +392,7 @@ def _platform(fields: dict[str, object], where: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        raise MalformedError(f"found a JSON {_kind(value)}, expected an object", where=where)
+        raise MalformedError(f"found a JSON {json_kind(value)}, expected an object", where=where)
     _refuse_other_spelling(value, _PLATFORM_FIELDS, where)
     os, architecture, variant = (_text(value, key, where) or "" for key in ("os", "architecture", "variant"))
     for part in filter(None, (os, architecture, variant)):

@@ -4,20 +4,30 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from content.bundle.archive import BLOCK, END, header, member_length, parse_header
 from content.bundle.damage import DamagedRange
 from manifests.documents.release import Release
 from manifests.words.digest import Blob, blob_name
 from manifests.words.errors import OTHER_MEDIUM, DamagedError, MalformedError, unreadable_medium
 
+_OWN_NAMES = ("index.json", "VERIFY.txt")
 
-@dataclass(frozen=True)
-class MemberLocation:
-    """Where a member's bytes begin in the bundle file; its header is the block before."""
 
-    name: str
+class MemberLocation(Struct, frozen=True, gc=False):
+    """Where a member's bytes begin in the bundle file; its header is the block before.
+
+    A bundle may have 100,000 members: the names of blobs are not kept.
+    """
+
     blob: Blob
     offset: int
+    own_name: str | None
+
+    @property
+    def name(self) -> str:
+        return self.own_name or blob_name(self.blob.digest)
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,12 @@ class Bulk:
 
 def member_name(index: int, blob: Blob) -> str:
     """The name of ``members[index]``: index.json, VERIFY.txt, then blobs by digest."""
-    return ("index.json", "VERIFY.txt")[index] if index < 2 else blob_name(blob.digest)  # F-9.3
+    return _OWN_NAMES[index] if index < 2 else blob_name(blob.digest)  # F-9.3
+
+
+def _location(index: int, blob: Blob, at: int) -> MemberLocation:
+    """The place of ``members[index]``, whose header is at ``at``."""
+    return MemberLocation(blob, at + BLOCK, _OWN_NAMES[index] if index < 2 else None)
 
 
 def bundle_length(release: Release) -> int:
@@ -53,7 +68,7 @@ def complete_places(release: Release) -> tuple[MemberLocation, ...]:
     places = []
     at = release.bulk_at
     for i, blob in enumerate(release.members):
-        places.append(MemberLocation(name=member_name(i, blob), blob=blob, offset=at + BLOCK))
+        places.append(_location(i, blob, at))
         at += member_length(blob.size)
     return tuple(places)
 
@@ -116,7 +131,7 @@ def next_place(
         raise damaged_error(f"{name} is not a member, or not in its place", f"{what} at byte {at}")  # F-9.2
     if block != header(name, blob.size):  # F-9.3
         raise damaged_error(f"{name} has another size than the release says", f"{what} at byte {at}")
-    return MemberLocation(name=name, blob=blob, offset=at + BLOCK)
+    return _location(i, blob, at)
 
 
 def make_bulk(

@@ -12,16 +12,23 @@ from content.bundle.oci import (
     Descriptor,
     ImageIndex,
     ImageManifest,
+    Texts,
     parse_oci,
 )
 from content.bundle.oci_writer import EMPTY
 from content.bundle.platforms import NOT_THERE, ImageHolder, packed_platforms, platform_of
 from content.bundle.schema_1 import SCHEMA_1, SCHEMA_1_TEXT, is_schema_1, schema_1_refused, schema_1_remedy
 from manifests.documents.release import Absent
+from manifests.foreign.statement import TYPE_NOTES
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 
 # On an attestation of BuildKit inside an index: the manifest that it is about.
 ATTESTED = "vnd.docker.reference.digest"
+# On the image of a Dockerfile, and on the statements of cosign and BuildKit.
+BASE_NAME = "org.opencontainers.image.base.name"
+_NOTES = frozenset({ATTESTED, BASE_NAME, *TYPE_NOTES})
+# Documents that were read are kept up to this; the others are read again.
+MAX_FETCHED = 8 << 20
 Document = ImageManifest | ImageIndex
 ForeignLayers = Literal["fetch", "absent"]
 
@@ -53,13 +60,14 @@ class PackedDocuments:
         self._digests: set[str] = set()
         self._sizes: dict[str, int] = {EMPTY.digest: EMPTY.size}
 
-    def add(self, digest: str, document: Document, where: str) -> None:
-        """Count a document before it is kept. Raises MalformedError above the limits of F-10.16."""
+    def add(self, descriptor: Descriptor, document: Document, where: str) -> None:
+        """Count a document before it is kept. Raises MalformedError above the limits of F-10.16 and F-10.18."""
+        digest = descriptor.digest
         if digest in self._digests:
             return
         self._digests.add(digest)
         try:
-            self._count.add(document, where)
+            self._count.add(document, descriptor.size, where)
         except MalformedError as error:
             self.too_many = True
             problem = f"{error.problem}; a verifier would refuse this release"
@@ -116,6 +124,8 @@ class ImageSelection:
         self.left_out: list[str] = []
         self.edges: set[tuple[str, str]] = set()
         self._fetched: dict[str, tuple[bytes, Document]] = {}
+        self._fetched_bytes = 0
+        self._texts = Texts(_NOTES)
         self._packed: set[str] = set()
         self._matched: set[str] = set()
         self.runs = False
@@ -158,7 +168,7 @@ class ImageSelection:
             return
         data, document = self.read(descriptor)
         where = f"{self._source.name} {descriptor.digest}"
-        self._access.packed.add(descriptor.digest, document, where)
+        self._access.packed.add(descriptor, document, where)
         self._access.packed.check_size(descriptor.digest, len(data), where)
         if isinstance(document, ImageManifest):
             self._foreign(descriptor, document)
@@ -213,17 +223,23 @@ class ImageSelection:
         return "nothing that it names is there" if reasons and all(reasons) else ""
 
     def read(self, descriptor: Descriptor) -> tuple[bytes, Document]:
-        """The bytes of a manifest or index, hashed, and what they say; each is fetched once."""
-        if descriptor.digest not in self._fetched:
-            known = self._access.known(descriptor)
-            data = self._source.document(descriptor) if known is None else known
-            try:
-                self._fetched[descriptor.digest] = data, parse_oci(data, media_type=descriptor.media_type)
-            except MalformedError as error:
-                if is_schema_1(data):
-                    raise schema_1_refused(descriptor.digest, self._source.name) from None
-                raise error.with_(where=f"{self._source.name} {descriptor.digest} {error.where}") from None
-        return self._fetched[descriptor.digest]
+        """The bytes of a manifest or index, hashed, and what they say; each is fetched once, unless they are many."""
+        if fetched := self._fetched.get(descriptor.digest):
+            return fetched
+        known = self._access.known(descriptor)
+        data = self._source.document(descriptor) if known is None else known
+        try:
+            document = parse_oci(data, media_type=descriptor.media_type, texts=self._texts)
+        except MalformedError as error:
+            if is_schema_1(data):
+                raise schema_1_refused(descriptor.digest, self._source.name) from None
+            raise error.with_(where=f"{self._source.name} {descriptor.digest} {error.where}") from None
+        self._fetched_bytes += len(data)
+        if self._fetched_bytes > MAX_FETCHED:
+            self._fetched.clear()
+            self._fetched_bytes = len(data)
+        self._fetched[descriptor.digest] = data, document
+        return data, document
 
     def _foreign(self, descriptor: Descriptor, document: ImageManifest) -> None:
         """Note each layer with ``urls`` as packed or absent. Raises RefusedError where the release does not say."""

@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from content.bundle.oci import ACCEPTED, INDEX_TYPES, MANIFEST_TYPES, MAX_MANIFEST_BYTES, parse_oci, read_json
+from content.bundle.oci import (
+    DOCKER_INDEX,
+    DOCKER_MANIFEST,
+    INDEX_TYPES,
+    MANIFEST_TYPES,
+    MAX_MANIFEST_BYTES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    parse_oci,
+    read_json,
+)
 from content.bundle.schema_1 import SCHEMA_1, is_schema_1, schema_1_refused
 from content.registry.answer import ATTEMPTS, BrokenError, Peer, Response, pause_after, repeated
 from content.registry.reference import check_repository, check_tag, is_tag
@@ -26,7 +36,8 @@ MIN_PROGRESS = 1 << 20
 NO_REFERRERS_API = frozenset({404, 405, 501})
 _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*?\brel="?next"?')
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
-_MANIFESTS = {"Accept": ", ".join(ACCEPTED)}
+# In the order in which a registry should prefer them: whole indexes first.
+_MANIFESTS = {"Accept": ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))}
 
 
 class RegistryReader:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from content.bundle.graph import Graph, Node
-from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, read_json
-from content.sigstore.judge import FindJudge, ImageJudge, NotBySignerError, ReadBlob
+from content.bundle.oci import REF_NAME, Descriptor, ImageIndex, ImageManifest, Texts, parse_oci, read_json
+from content.sigstore.judge import CERTIFICATE, SIGNATURE, FindJudge, ImageJudge, NotBySignerError, ReadBlob
+from content.sigstore.rekor import REKOR_BUNDLE
 from content.sigstore.sigstore_bundle import (
     BUNDLES,
     MAX_SIGNED,
@@ -39,6 +40,7 @@ NONE = "none"
 MAX_SUBJECTS = 1024
 MAX_CANDIDATES = 1024
 MAX_FINDINGS = 16
+_NOTES = frozenset({SIGNATURE, CERTIFICATE, REKOR_BUNDLE})
 _MARKS = (b'"critical"', b'"payloadType"', b'"dsseEnvelope"', b'"messageSignature"')
 Opinion = Literal["good", "wrong", "unknown", "junk"]
 
@@ -111,7 +113,9 @@ def _attached(graph: Graph) -> Mapping[str, tuple[Node, ...]]:
     return {key: tuple(nodes.values()) for key, nodes in attached.items()}
 
 
-def _candidates(image: Image, subject: str, attached: Mapping[str, tuple[Node, ...]]) -> Iterator[_Candidate]:
+def _candidates(
+    image: Image, subject: str, attached: Mapping[str, tuple[Node, ...]], read: ReadBlob
+) -> Iterator[_Candidate]:
     tag = f"{image.to}:{subject.replace(':', '-')}"
     for key, form in ((f"{tag}.sig", "signature tag"), (f"{tag}.att", "attestation tag"), (subject, "referrer")):
         for node in attached.get(key, ()):
@@ -119,11 +123,19 @@ def _candidates(image: Image, subject: str, attached: Mapping[str, tuple[Node, .
                 continue
             # artifactType of the manifest, else its config's media type; never what an index says about it.
             whole = node.document.referrer_type in BUNDLES
-            for layer in node.document.layers:
+            for layer in _annotated(node.descriptor, node.document, read):
                 if layer.urls:  # F-11.6
                     continue
                 if whole or layer.media_type in (SIMPLE_SIGNING, DSSE_LAYER, *BUNDLES):
                     yield _Candidate(layer=layer, subject=subject, form=form)
+
+
+def _annotated(descriptor: Descriptor, document: ImageManifest, read: ReadBlob) -> tuple[Descriptor, ...]:
+    """The layers of a manifest; the annotations of its signatures, which the graph left out, are read again."""
+    if all(layer.media_type != SIMPLE_SIGNING for layer in document.layers):
+        return document.layers
+    texts = Texts(_NOTES, longest=MAX_SIGNED)
+    return parse_oci(read(descriptor.digest), media_type=descriptor.media_type, texts=texts).children[1:]
 
 
 def _below(graph: Graph, digest: str) -> tuple[str, ...]:
@@ -144,9 +156,9 @@ def _judge(
 ) -> Iterator[ImageFinding]:
     """The findings of one image: the signature first, then attestations, then what was not counted."""
     below = _below(graph, image.manifest.digest)
-    candidates = list(_candidates(image, image.manifest.digest, attached))
+    candidates = list(_candidates(image, image.manifest.digest, attached, read))
     # Of a platform only attestations count: the index is what is signed.
-    platforms = [candidate for digest in below for candidate in _candidates(image, digest, attached)]
+    platforms = [candidate for digest in below for candidate in _candidates(image, digest, attached, read)]
     judged = [_look(candidate, read, judge) for candidate in candidates[:MAX_CANDIDATES]]
     attested = [item for item in (_look(entry, read, judge) for entry in platforms[:MAX_CANDIDATES]) if item.attests]
     signatures = [item for item in judged if not item.attests]

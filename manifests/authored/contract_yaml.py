@@ -25,7 +25,7 @@ from manifests.foreign.schema_patterns import compile_pattern
 from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.errors import WaybillError
-from manifests.words.units import parse_duration, parse_size
+from manifests.words.quantities import parse_duration, parse_size
 
 _NUMBERS = ("count", "sum", "min", "max", "mean", "last", "increase", "p50", "p90", "p95", "p99")
 # The fields that a collector of each kind can fill; those of a command result are the handler's own.

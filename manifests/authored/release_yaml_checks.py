@@ -12,8 +12,8 @@ from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import MalformedError, WaybillError
+from manifests.words.quantities import parse_duration, parse_size
 from manifests.words.time import parse_time
-from manifests.words.units import parse_duration, parse_size
 from manifests.words.version import parse_range, parse_version
 
 # What each driver takes from one install step.

@@ -22,7 +22,7 @@ from manifests.documents.rollback import (
 from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Text
 from manifests.words.errors import WaybillError
-from manifests.words.units import parse_duration, parse_size
+from manifests.words.quantities import parse_duration, parse_size
 
 
 class BackupFile(Document, frozen=True, kw_only=True):

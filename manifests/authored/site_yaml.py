@@ -10,7 +10,7 @@ from manifests.authored.handwritten import Handwritten, PathText, Plain
 from manifests.words.canonical import Document
 from manifests.words.digest import Count, Name, Repository, SiteId, Text, Word
 from manifests.words.errors import MalformedError
-from manifests.words.units import parse_duration, parse_size
+from manifests.words.quantities import parse_duration, parse_size
 
 # What a person has to replace; `enroll` writes it for what a release needs.
 FILL_IN = "FILL-IN"

@@ -11,7 +11,7 @@ from manifests.documents.contract import Range, Values, ValueType, check_values
 from manifests.words.canonical import Document
 from manifests.words.digest import Text, Word
 from manifests.words.errors import MalformedError
-from manifests.words.units import parse_duration
+from manifests.words.quantities import parse_duration
 
 # What an integer may count. Collectors convert the base unit of a source to these.
 UNITS = ("us", "ms", "s", "B", "KiB", "MiB", "per mille", "percent")

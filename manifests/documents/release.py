@@ -132,7 +132,7 @@ class Image(Document, frozen=True, kw_only=True):
         return f"{self.to}:{self.tag or version}"
 
 
-class FileEntry(Document, frozen=True, kw_only=True):
+class FileEntry(Document, frozen=True, kw_only=True, gc=False):
     path: FilePath
     digest: Digest
     size: Size

@@ -22,7 +22,7 @@ from manifests.words.errors import MalformedError
 MAX_STATEMENT = MAX_SBOM // 3 * 4 + (1 << 20)
 _MEDIA_TYPES = ("application/vnd.in-toto", "application/vnd.dsse", "application/vnd.dev.sigstore.bundle")
 # Where BuildKit, cosign and Sigstore repeat the type of the predicate beside the statement.
-_TYPE_NOTES = ("in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType")
+TYPE_NOTES = ("in-toto.io/predicate-type", "predicateType", "dev.sigstore.bundle.predicateType")
 _SBOM_TYPES = re.compile(r"https?://(spdx\.dev/Document|cyclonedx\.org/(bom|schema))(/.*)?", re.IGNORECASE)
 # What DSSE calls the payload; older tools wrote the bare name.
 _PAYLOAD = "application/vnd.in-toto+json"
@@ -71,7 +71,7 @@ def may_hold_sbom(media_type: str, *notes: Mapping[str, str]) -> bool:
     """Whether a blob can be a statement about an SBOM, by its media type and the annotations beside it."""
     if not media_type.startswith(_MEDIA_TYPES):
         return False
-    types = [beside[name] for beside in notes for name in _TYPE_NOTES if name in beside]
+    types = [beside[name] for beside in notes for name in TYPE_NOTES if name in beside]
     return not types or any(_SBOM_TYPES.fullmatch(one) for one in types)
 
 

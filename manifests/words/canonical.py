@@ -5,7 +5,7 @@ no space" equal to RFC 8785: keys are ASCII, and there are no floats. Whatever r
 received is refused. That covers duplicate keys, escapes, spaces, ``-0``, explicit defaults and missing defaults alike.
 """
 
-import re
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 import msgspec
@@ -15,10 +15,11 @@ from manifests.words.errors import MalformedError
 
 MAX_DEPTH = 32
 
-# Strings, ended or not, are skipped as a whole. Possessive, so no input causes backtracking.
-_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[{]|[\]}]', re.DOTALL)
-_OPEN = b"[{"
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_OPEN = ord("[")
+_SQUARE = bytes.maketrans(b"{}", b"[]")
+# Text is split at its quotes in pieces: the strings of a whole document would take many times its bytes.
+_PIECE = 1 << 16
 
 T = TypeVar("T")
 
@@ -35,19 +36,28 @@ class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
 
 def check_depth(data: bytes, what: str, *, depth: int = MAX_DEPTH) -> None:
     """Raise MalformedError where JSON text nests deeper than ``depth``, before a recursive decoder reads it."""
+    nesting = b"".join(text.translate(_SQUARE, _NOT_BRACKETS) for text in outside_strings(data))
+    level, rest = 0, nesting
+    for _ in range(depth):  # each time the innermost brackets go
+        if not rest:
+            return
+        rest = rest.replace(b"[]", b"")
+    for bracket in nesting if rest else b"":
+        level += 1 if bracket == _OPEN else -1
+        if level > depth:  # F-4.3
+            raise MalformedError(f"JSON is nested deeper than {depth} levels", where=what)
+
+
+def outside_strings(data: bytes) -> Iterator[bytes]:
+    """The parts of JSON text that are not inside a string."""
     if b"\\" in data:
-        brackets = b"".join(token for token in _NESTING.findall(data) if token[:1] != b'"')
-    else:
-        # Without escapes every second piece between quotes is inside a string.
-        brackets = b"".join(data.split(b'"')[::2]).translate(None, _NOT_BRACKETS)
-    level = 0
-    for bracket in brackets:
-        if bracket in _OPEN:
-            level += 1
-            if level > depth:  # F-4.3
-                raise MalformedError(f"JSON is nested deeper than {depth} levels", where=what)
-        else:
-            level -= 1
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    inside = 0
+    for at in range(0, len(data), _PIECE):
+        # Every second part between quotes is inside a string.
+        parts = data[at : at + _PIECE].split(b'"')
+        yield b"".join(parts[inside::2])
+        inside = (inside + len(parts) - 1) % 2
 
 
 def decode(data: bytes, type_: type[T], what: str) -> T:

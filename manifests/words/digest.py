@@ -44,7 +44,7 @@ MediaType = Annotated[
 Platform = Annotated[str, Meta(pattern=r"\A[a-z0-9]+/[a-z0-9]+(/[a-z0-9.]+)?\Z")]
 
 
-class Blob(Document, frozen=True, kw_only=True):
+class Blob(Document, frozen=True, kw_only=True, gc=False):
     """Points at opaque bytes by digest and length."""
 
     digest: Digest

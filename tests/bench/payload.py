@@ -60,6 +60,38 @@ def many_images(folder: Path, count: int) -> Path:
     return folder
 
 
+def wordy_images(folder: Path, *, images: int, unpacked: int) -> Path:
+    """A vendor folder with images of a layout each, whose indexes have 3 MB of annotations, not all of it ASCII.
+
+    ``unpacked`` referrers of the first image are as long, and not packed because a layer is missing.
+    """
+    _init(folder)
+    names = [f"app{i}" for i in range(images)]
+    for name in names:
+        put = _blobs(folder / name)
+        config, layer = put(b'{"architecture":"amd64","os":"linux"}', CONFIG), put(name.encode(), LAYER)
+        image = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+        child = put(json.dumps(image).encode(), MANIFEST) | {"platform": {"architecture": "amd64", "os": "linux"}}
+        top = put(_wordy(name, mediaType=INDEX, manifests=[child]), INDEX)
+        entries = [top | {"annotations": {"org.opencontainers.image.ref.name": name}}]
+        gone = {"mediaType": LAYER, "digest": f"sha256:{0:064}", "size": 3}
+        beside = {"mediaType": MANIFEST, "config": config, "layers": [gone], "subject": top}
+        referrers = [_wordy(f"{name}-{n}", **beside) for n in range(unpacked if name == "app0" else 0)]
+        _close(folder / name, [*entries, *(put(data, MANIFEST) for data in referrers)])
+    text = [
+        f"  - {{name: {name}, from: 'oci:{name}:{name}', to: bench/{name}, signed_by: none, reason: a benchmark,\n"
+        "     sbom: none, sbom_reason: random bytes have no components}\n"
+        for name in names
+    ]
+    _edit(folder, "images:\n" + "".join(text), f"[{', '.join(names)}]")
+    return folder
+
+
+def _wordy(name: str, **fields: object) -> bytes:
+    notes = {f"{name}-{n}": "\N{GRINNING FACE}" + "x" * 1600 for n in range(1900)}
+    return json.dumps({"schemaVersion": 2, "annotations": notes, **fields}, ensure_ascii=False).encode()
+
+
 def compiled(folder: Path) -> dict[str, str]:
     """The environment of an installed program: its bytecode is kept, in ``folder``, whatever this shell says."""
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}

@@ -20,7 +20,7 @@ from manifests.documents.approval import verify_approval
 from manifests.documents.plan import parse_plan
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
-from manifests.words.units import parse_size
+from manifests.words.quantities import parse_size
 from tests.faults.model import Crash, Model, Op, QuickDisk
 from tests.place import Place
 from verifier.approval.queue import waiting_items

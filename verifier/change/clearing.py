@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from manifests.words.errors import WaybillError
-from manifests.words.units import parse_duration
+from manifests.words.quantities import parse_duration
 from verifier.change.data_return import backup_folder, read_rollback
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed

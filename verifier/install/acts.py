@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from manifests.words.errors import HostError, WaybillError
-from manifests.words.units import parse_size
+from manifests.words.quantities import parse_size
 from verifier.change.clearing import plan_clearing
 from verifier.change.data_return import discard
 from verifier.change.driver_steps import DriverStep, driver_steps

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from content.bundle.bulk import open_bundle, read_blob, verify_frame
+from content.bundle.bulk import open_bundle, read_blob
+from content.bundle.frame import verify_frame
 from content.bundle.head import open_head
 from content.bundle.places import Bulk, find_places
 from content.trust.head import VerifiedHead

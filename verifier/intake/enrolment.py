@@ -18,7 +18,7 @@ from manifests.trust.root import MAX_ROOT, Chain, Mark, Pin, Root, check_vendor_
 from manifests.words.canonical import encode
 from manifests.words.digest import NAME, digest_of
 from manifests.words.errors import RefusedError, UntrustedError, UsageError
-from manifests.words.units import parse_duration, parse_size
+from manifests.words.quantities import parse_duration, parse_size
 from verifier.intake.bundles import find_bundle
 from verifier.intake.enrolment_files import (
     OPERATOR,

@@ -10,8 +10,8 @@ from manifests.documents.report_text import REFUSED
 from manifests.documents.signed_report import Expected, expected_components
 from manifests.words.digest import is_digest
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
+from manifests.words.quantities import parse_duration
 from manifests.words.time import optional_time, rfc3339
-from manifests.words.units import parse_duration
 from verifier.approval.queue import waiting_items
 from verifier.change.data_return import contract_in_force
 from verifier.change.driver_steps import observe

@@ -11,7 +11,7 @@ from manifests.trust.keys import read_capped
 from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, UntrustedError, WaybillError
-from manifests.words.units import parse_size
+from manifests.words.quantities import parse_size
 from verifier.approval.items import record_export, record_proposals
 from verifier.reporting.health import LookAtProbe
 from verifier.reporting.report_observe import observe_site, read_previous_report

@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from manifests.words.errors import WaybillError
+from manifests.words.quantities import parse_duration
 from manifests.words.text import table
 from manifests.words.time import age, optional_time, parse_time, rfc3339
-from manifests.words.units import parse_duration, show_times
+from manifests.words.units import show_times
 from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
 from verifier.change.consequences import rollbacks_alone, rollbacks_text

@@ -23,6 +23,8 @@ from manifests.words.units import show_are
 from verifier.site.disk import Disk, Receiver, Source
 
 BUFFER = 1 << 20
+# A future for each of many small blobs would take more memory than the blobs.
+BATCHES = 1024
 # Two at once keep a disk and a core busy each; more only make the disk seek.
 WORKERS = 2
 # While blobs are also sent, the copies wait for the receiver more than for the disk.
@@ -127,6 +129,10 @@ def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
             pass
 
 
+def _batches(blobs: list[Blob]) -> list[list[Blob]]:
+    return [blobs[at::BATCHES] for at in range(min(BATCHES, len(blobs)))]
+
+
 def missing(path: Path, digest: str) -> DamagedError:
     return DamagedError(f"blob {digest} is not in the store", where=str(path), remedy=_REMEDY, finding="blob-missing")
 
@@ -174,7 +180,8 @@ class Store:
         present = [blob for blob in unique.values() if blob_path(self.path, blob.digest).exists()]
         present.sort(key=lambda blob: -blob.size)
         with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            clean = {blob.digest for blob, good in zip(present, pool.map(is_clean, present), strict=True) if good}
+            checked = pool.map(lambda batch: [blob.digest for blob in batch if is_clean(blob)], _batches(present))
+            clean = {digest for batch in checked for digest in batch}
         return tuple(blob for blob in unique.values() if blob.digest not in clean)
 
     def holds(self, blob: Blob) -> bool:
@@ -221,13 +228,16 @@ class Store:
         absent = [blob for blob in missing if blob.digest not in places]
         largest_first = sorted((blob for blob in missing if blob.digest in places), key=lambda blob: -blob.size)
 
-        def take(blob: Blob) -> tuple[DamagedRange, ...]:
-            place = places[blob.digest]
-            source = Source(descriptor, place.offset, blob.size, on_progress)
-            return self._take(source, place, receivers.get(blob.digest))
+        def take(batch: list[Blob]) -> list[DamagedRange]:
+            damaged: list[DamagedRange] = []
+            for blob in batch:
+                place = places[blob.digest]
+                source = Source(descriptor, place.offset, blob.size, on_progress)
+                damaged += self._take(source, place, receivers.get(blob.digest))
+            return damaged
 
         with ThreadPoolExecutor(max_workers=SENDING_WORKERS if receivers else WORKERS) as pool:
-            futures = [pool.submit(take, blob) for blob in largest_first]
+            futures = [pool.submit(take, batch) for batch in _batches(largest_first)]
             try:
                 damaged = [part for future in futures for part in future.result()]
             except BaseException:

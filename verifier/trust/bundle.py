@@ -120,7 +120,9 @@ def verify_pipe(stream: BinaryIO, request: VerifyRequest) -> VerifiedBundle:
     def read(digest: str) -> bytes:
         if digest not in documents.blobs:
             raise MalformedError(f"{digest} should be JSON of at most {MAX_MANIFEST_BYTES} bytes", where="bundle")
-        return documents.blobs[digest]
+        # Memory: without signatures of images to judge, a manifest is read once.
+        once = not verified.release.asks_signers and digest not in documents.asked
+        return documents.blobs.pop(digest) if once else documents.blobs[digest]
 
     return _conclude(verified, bulk, findings, read, request)
 

@@ -1,22 +1,13 @@
 """The graph of images as a value; what it may not be is in the vectors oci-*."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from content.bundle.graph import walk
-from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, ImageManifest, parse_oci
-from manifests.documents.release import Image
-from manifests.words.canonical import encode
+from content.bundle.oci import REF_NAME, ImageManifest, parse_oci
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError
 from tests.vectors.of_images import Fields, Images, Shelf
 from tests.vendor import CYCLONEDX, Vendor
-
-ROOT = Path(__file__).parents[4]
 
 
 def graph_of(vendor: Vendor):  # type: ignore[no-untyped-def]  # the pair that walk needs
@@ -68,69 +59,37 @@ def test_a_document_is_read_once() -> None:
     assert len(read) == len(set(read))
 
 
-class Crowded(Vendor):
-    """Five manifests that list one layer over and over, with annotations: as much as F-10.16 allows, or one more."""
-
-    layers = 29_900
-    notes = 19_900
-
-    def blobs(self) -> tuple[dict[str, bytes], bytes, tuple[Image, ...]]:
-        blobs, index, images = super().blobs()
-        top = json.loads(index)["manifests"]
-
-        def put(media_type: str, data: bytes) -> dict[str, object]:
-            blobs[digest_of(data)] = data
-            return {"mediaType": media_type, "digest": digest_of(data), "size": len(data)}
-
-        config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
-        for number in range(5):
-            notes = {f"{number}{note:05}": "" for note in range(self.notes)}
-            document = {"schemaVersion": 2, "config": config, "layers": [layer] * self.layers, "annotations": notes}
-            top.append(put(OCI_MANIFEST, json.dumps(document, separators=(",", ":")).encode()))
-        return blobs, encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": top}), images
-
-
 @pytest.mark.parametrize(
-    ("limit", "word"), [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations and urls")]
+    ("limit", "word"),
+    [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations and urls"), ("MAX_DOCUMENTS", "bytes")],
 )
 def test_all_documents_together_are_bounded(monkeypatch: pytest.MonkeyPatch, limit: str, word: str) -> None:
     release, blobs, index = Vendor().release()
     read = {**blobs, digest_of(index): index}.__getitem__
     graph = walk(release, read)
-    documents = [parse_oci(index), *(node.document for node in graph.nodes.values())]
+    texts = [index, *(blobs[digest] for digest in graph.nodes)]
+    documents = [parse_oci(text) for text in texts]
     counts = {
         "descriptors": sum(len(one.children) for one in documents),
         "annotations and urls": sum(
             len(one.annotations) + sum(len(c.annotations) + len(c.urls) for c in one.children) for one in documents
         ),
+        "bytes": sum(map(len, texts)),
     }
     monkeypatch.setattr(f"content.bundle.graph.{limit}", counts[word])
     walk(release, read)
     monkeypatch.setattr(f"content.bundle.graph.{limit}", counts[word] - 1)
-    with pytest.raises(MalformedError, match=f"more than {counts[word] - 1} {word} together"):  # F-10.16
+    with pytest.raises(MalformedError, match=f"more than {counts[word] - 1} {word} together"):  # F-10.16, F-10.18
         walk(release, read)
 
 
-@pytest.mark.slow
-def test_the_most_that_the_caps_allow_takes_no_more_memory_than_promised(tmp_path: Path) -> None:
-    vendor = Crowded()
-    vendor.write(tmp_path / "b.tar")
-    (tmp_path / "root.json").write_bytes(vendor.root_file())
-    command = [
-        sys.executable,
-        "-m",
-        "waybill",
-        "verify",
-        str(tmp_path / "b.tar"),
-        "--root",
-        str(tmp_path / "root.json"),
-    ]
-    # A process of its own measures it: this one has other tests in memory, and a child counts what it began with.
-    program = (
-        f"import resource, subprocess\ndone = subprocess.run({command!r}, stdout=subprocess.DEVNULL)\n"
-        "print(done.returncode, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
-    code, mebibytes = map(int, done.stdout.split())
-    assert code == 0
-    assert mebibytes < 130
+def test_a_graph_keeps_annotations_of_its_index_alone() -> None:
+    """Every text below index.json is read again by who needs it: signatures of images, and nobody else."""
+    notes: Fields = {"annotations": {"a": "b", REF_NAME: "c"}}
+    vendor = Images(build=lambda shelf: shelf.index({**shelf.manifest(b"one", **notes), **notes}, **notes))
+    _, graph = graph_of(vendor)
+    assert [entry.annotation(REF_NAME) for entry in graph.top if entry.annotations] == ["small/api:1.0.0"]
+    documents = [node.document for node in graph.nodes.values()]
+    assert sum(document.noted for document in documents) == 6
+    assert not any(document.annotations for document in documents)
+    assert not any(child.annotations for document in documents for child in document.children)

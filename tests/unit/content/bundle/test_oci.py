@@ -309,3 +309,16 @@ def test_append_to_index_keeps_what_it_cannot_read() -> None:
     assert append_to_index(after, added) == after
     with pytest.raises(MalformedError):
         append_to_index(raw(MANIFEST), added)
+
+
+@pytest.mark.parametrize("value", [b"[%s]", b'{"a":[%s]}'])
+def test_a_document_has_a_number_of_values(value: bytes) -> None:
+    """F-10.19: an empty object of two bytes takes thirty times as much memory."""
+
+    def unknown(count: int) -> bytes:
+        rest = value % b",".join([b"{}"] * count)
+        return raw(MANIFEST)[:-1] + b',"x":' + rest + b',"y":"' + b",[{" * 200_000 + b'"}'
+
+    parse_oci(unknown(99_900))
+    with pytest.raises(MalformedError, match="more than 200000 values"):
+        parse_oci(unknown(100_000))

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from manifests.words.digest import MAX_INTEGER
 from manifests.words.errors import MalformedError
-from manifests.words.units import parse_duration, parse_size, show_duration, show_size
+from manifests.words.quantities import parse_duration, parse_size
+from manifests.words.units import show_duration, show_size
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ from manifests.words.errors import (
     WaitingError,
     WaybillError,
 )
+from manifests.words.quantities import parse_size
 from manifests.words.time import parse_time
-from manifests.words.units import parse_size
 from tests.faults.model import QuickDisk
 from tests.place import ENDPOINTS, NAMES, Place, make_place
 from tests.rootwork import listing
