@@ -195,7 +195,11 @@ def agreed_people(site: Path, lines: Sequence[Line], items: Sequence[str], since
     """The people whose last word on the item is an approval of a plan made after one of the changes ``since``."""
     verdicts: dict[str, str] = {}
     for line in tagged(lines, "verdict"):
-        if line.event["item"] in items and document(site, line.event["plan"])["last_change"] in since:
+        if line.event["item"] not in items:
+            continue
+        plan = document(site, line.event["plan"])
+        # A plan of several releases is another one than that of its last release.
+        if plan["last_change"] in since and len(plan.get("releases", items)) == len(items):
             verdicts[line.event["person"]] = line.event["verdict"]
     return {person for person, verdict in verdicts.items() if verdict == "approve"}
 
@@ -232,7 +236,8 @@ def _check_waiting(site: Path, lines: Sequence[Line], waiting: Mapping[str, Any]
 def _check_row(waiting: Mapping[str, Any], text: str, now: datetime, late: int) -> None:
     """Check the row of the item in the table of what waits."""
     table = text[text.index("\nITEM ") :]
-    (row,) = [line for line in table.splitlines() if line.startswith(" ".join(waiting["items"]) + " ")]
+    name = re.escape(" ".join(waiting["items"]))
+    (row,) = re.findall(rf"^{name} +{waiting['kind']} .*$", table, re.MULTILINE)
     counts = ", ".join(f"{role['role']} {role['have']} of {role['need']}" for role in waiting["roles"] if role["need"])
     assert counts in row
     assert ("agreed: " in row) == waiting["agreed"]

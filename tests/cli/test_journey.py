@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import pytest
 
 from manifests.words.fingerprint import as_words
 from tests.claims import Truth, check_report, check_status, generation_that_runs, sha256
+from tests.claims_journal import check_journal_claims, check_report_trust, lines_of, moment
 from tests.cli.test_authoring import BLOCKS, environ
 from tests.cli.test_service import ok
 from tests.images import LayoutWriter
@@ -41,6 +43,7 @@ pytestmark = pytest.mark.slow
 
 SITE = "first-customer/shop/production/east"
 NOBODY = 65534
+ROOTS = ("root-a", "root-b", "root-c")
 TRUST = """\
 waybill: 1
 vendor: shop-works
@@ -48,7 +51,7 @@ epoch: 1
 keys:
 {keys}
 roles:
-  root: {{keys: [root-a, root-b, root-c], threshold: 2}}
+  root: {{keys: [{root}], threshold: 2}}
   release: {{keys: [{release}], threshold: 2, products: [shop]}}
   consignment: {{keys: [desk], threshold: 1}}
   rollback: {{keys: [way-back], threshold: 1}}
@@ -106,7 +109,7 @@ class Maker:
         self.type(BLOCKS[0])
         for path in (*(self.shop / "keys").iterdir(), *(self.shop / "trust").iterdir()):
             path.unlink()
-        for name in ("root-a", "root-b", "root-c", "desk", "way-back", "rel-a", "rel-b", "rel-c", "rel-d"):
+        for name in (*ROOTS, "root-d", "desk", "way-back", "rel-a", "rel-b", "rel-c", "rel-d"):
             ok(waybill("keygen", self.shop / "keys" / f"{name}.key", "--no-passphrase"))
         self.plain = {name: (self.shop / name).read_text() for name in ("release.yaml", "rollback.yaml")}
         self.layout = LayoutWriter(self.shop / "dist" / "api")
@@ -117,11 +120,12 @@ class Maker:
         lines = [line for line in block.splitlines() if not line.startswith(("waybill lint", "waybill build"))]
         subprocess.run(["bash", "-euc", "\n".join(lines)], cwd=self.folder, env=environ(self.folder), check=True)
 
-    def root(self, release: tuple[str, ...], leave: str = "") -> Path:
-        """Write the next root document; two of the three root keys sign it."""
-        named = ("root-a", "root-b", "root-c", "desk", "way-back", *release, *re.findall("rel-.", leave))
+    def root(self, release: tuple[str, ...], leave: str = "", root: tuple[str, ...] = ROOTS) -> Path:
+        """Write the next root document; two of the first three root keys sign it."""
+        named = (*root, "desk", "way-back", *release, *re.findall("(?:rel|root)-.", leave))
         keys = "\n".join(f"  {name}: {{public: keys/{name}.pub}}" for name in dict.fromkeys(named))
-        (self.shop / "trust.yaml").write_text(TRUST.format(keys=keys, release=", ".join(release), leave=leave))
+        text = TRUST.format(keys=keys, root=", ".join(root), release=", ".join(release), leave=leave)
+        (self.shop / "trust.yaml").write_text(text)
         ok(waybill("trust", self.shop / "trust.yaml"))
         path = max((self.shop / "trust").glob("*.root.json"))
         for name in ("root-a", "root-b"):
@@ -251,8 +255,11 @@ class Customer:
             assert sha256(program.read_bytes()) == self.maker.programs[version or ""]
         assert set(tags.items()) <= set(self.maker.images.items())
         status = self("status", "--json").json
-        check_status(self.site, status, self("status").out, self.truth)
-        check_report(self.site, self.truth)
+        text = self("status").out
+        check_status(self.site, status, text, self.truth)
+        report = check_report(self.site, self.truth)
+        check_journal_claims(self.site, status, text, datetime.now(UTC), late=10)
+        check_report_trust(self.site, report, moment(report["chain"]["made_at"]))
 
     def review(self, version: str, *signers: str) -> dict[str, Any]:
         """Hold the review of a release against its bundle, who signed it, and what is placed now."""
@@ -346,6 +353,57 @@ def enrol(customer: Customer, bundle: Path) -> None:
     path.write_text(text)
 
 
+def check_new_root(maker: Maker, customer: Customer, path: Path) -> None:
+    """Receive a root that two keys of the root before signed, and one of its own; then with a second one of its own."""
+    key = {name: key_id(maker.key(name).with_suffix(".pub"))[:12] for name in (*ROOTS, "root-d", "rel-a", "rel-d")}
+    refused = customer("receive", path, code=4)
+    customer.check("0.2.0", rows=3, columns=2, root=1)
+    missing = f"missing: {', '.join(sorted((key['root-c'], key['root-d'])))}"
+    assert f"1 of the 2 root keys that root 2 requires (signed: {key['root-b']}; {missing})" in refused.err
+    ok(waybill("sign", path, "--key", maker.key("root-d")))
+    done = customer("receive", path)
+    received = done.err + done.out
+    assert "signed by the quorum of the version before and by its own quorum" in received
+    changes = re.findall(r"^ *(joins|leaves) +(\S+): (\S+?),? *(retired|revoked)?\b.*$", received, re.MULTILINE)
+    assert sorted(changes) == sorted(
+        [
+            ("joins", "root", key["root-d"], ""),
+            ("joins", "release", key["rel-d"], ""),
+            ("leaves", "root", key["root-a"], "revoked"),
+            ("leaves", "release", key["rel-a"], "retired"),
+        ]
+    ), received
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files below, without holes."""
+    found = [path.lstat() for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sum(min(file.st_size, file.st_blocks * 512) for file in found)
+
+
+def size_text(size: int) -> str:
+    return f"{size} B" if size < 1024 else f"{size / 1024:.1f} KiB"
+
+
+def check_sizes(customer: Customer, version: str) -> None:
+    """Install a release with a backup, and hold the sizes that are stated against the files."""
+    site = customer.site
+    (room,) = customer("review", f"r-{version}", "--json").json["rooms"]
+    disk = os.statvfs(site)
+    assert abs(room["free_bytes"] - disk.f_bavail * disk.f_frsize) < 0.02 * disk.f_blocks * disk.f_frsize
+    saved = size_of(site / "data" / "service")
+    written = ("store", "generations", "backups", "srv")
+    before = sum(size_of(site / name) for name in written)
+    done = customer("install", f"r-{version}")
+    backup = (site / "backups" / "2" / "service").stat().st_size
+    assert 0 < sum(size_of(site / name) for name in written) - before <= room["bytes"]
+    (event,) = [line.event for line in lines_of(site) if line.event.get("act") == "backup" and "result" in line.event]
+    assert (event["size"], event["saved_bytes"]) == (backup, saved)
+    assert f"backup service: {size_text(backup)}" in done.err
+    assert f"data/service has {size_text(saved)}" in done.err
+    assert f"backup of service made: {size_text(backup)} of {size_text(saved)}" in customer("history").out
+
+
 def support(maker: Maker, customer: Customer) -> list[str]:
     """What support learns from the enrolment, the bundles and the reports: what was installed, in order."""
     ledger = ("--fleet", maker.folder / "ledger")
@@ -388,16 +446,17 @@ def test_from_the_first_paper_to_the_end(world: tuple[Maker, Customer]) -> None:
     customer("approve", "stick", "--key", "sec-1.key")
     customer("receive", "stick")
     customer("approve", "r-0.2.0", "--key", "ops-1.key")
-    customer("install", "r-0.2.0")
+    check_sizes(customer, "0.2.0")
     customer.check("0.2.0", rows=2, columns=2, sequence=2, waiting=frozenset())
     assert customer.answer("/orders") == "visit 3, version 0.2.0"
     assert [row["page"] for row in customer.rows()] == [None, None, "/orders"]
     with closing(sqlite3.connect(customer.site / "backups" / "2" / "service")) as saved:
         assert saved.execute("SELECT count(*) FROM visits").fetchone() == (2,)
 
-    # One release key leaves, another joins. What the former signs from now on does not count.
-    last = "{key: rel-a, how: retired, last: {epoch: 1, sequence: 2}}"
-    customer("receive", maker.root(("rel-b", "rel-c", "rel-d"), last))
+    # One release key leaves, another joins; and so does a root key. What the former sign from now on does not count.
+    leave = "{key: rel-a, how: retired, last: {epoch: 1, sequence: 2}}, {key: root-a, how: revoked}"
+    path = maker.root(("rel-b", "rel-c", "rel-d"), leave, ("root-b", "root-c", "root-d"))
+    check_new_root(maker, customer, path)
     customer("report", "--new")
     customer.check("0.2.0", rows=3, columns=2, root=2)
 
