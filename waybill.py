@@ -41,6 +41,7 @@ COMMANDS = {
     "recover": ("verifier.commands.recover:recover_command", "Finish what a crash interrupted."),
     "status": ("verifier.commands.status:status_command", "Show what runs, what is unfinished and what waits."),
     "history": ("verifier.commands.history:history_command", "Check the journal and print it."),
+    "collect": ("verifier.commands.collect:collect_command", "Count what the telemetry contract allows, now."),
     "report": ("verifier.commands.report:report_command", "Print, write or export the report of this site."),
     "offboard": ("verifier.commands.offboard:offboard_command", "End the vendor's access to this site."),
     "fleet": ("fleet.commands.group:fleet_group", "What support knows, and what it writes to sites."),
