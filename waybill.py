@@ -37,6 +37,7 @@ COMMANDS = {
     "reject": ("verifier.commands.approve:reject_command", "Reject an item, or withdraw your approval of it."),
     "install": ("verifier.commands.install:install_command", "Install an approved item."),
     "confirm": ("verifier.commands.confirm:confirm_command", "Confirm the running trial, or a time."),
+    "run": ("verifier.commands.run:run_command", "Run a handler: a named command. There is no shell."),
     "rollback": ("verifier.commands.rollback:rollback_command", "Go back to an earlier generation."),
     "recover": ("verifier.commands.recover:recover_command", "Finish what a crash interrupted."),
     "status": ("verifier.commands.status:status_command", "Show what runs, what is unfinished and what waits."),

@@ -14,7 +14,10 @@ from textwrap import wrap
 import click
 import msgspec
 
+from content.differences.compare_values import show_values
 from manifests.authored.site_yaml import SecretFile, SiteFile
+from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
+from manifests.documents.handler_use import value_words
 from tests.rooms import PACKAGES, ROOMS
 from waybill import COMMANDS, cli
 
@@ -215,7 +218,27 @@ def site_yaml() -> str:
     return "\n".join(rows) + "\n"
 
 
+def handlers() -> str:
+    """A section for each handler of the verifier."""
+    parts = []
+    for name, handler in BUILT_IN.items():
+        given = "; ".join(f"`{key}`: {value_words(values)}" for key, values in handler.parameters.items())
+        given = given.replace(": none runs", "")
+        states = "; ".join(f"`{key}`: {show_values(values)}" for key, values in RESULTS[name].items())
+        limits = f", at most {handler.limits.seconds} s" if handler.risk == "read-only" else ""
+        parts.append(
+            f"### {name}\n\n"
+            f"It {handler.does}.\n\n"
+            f"- may: {'; '.join(handler.may)}\n"
+            f"- risk: {handler.risk}{limits}{'' if handler.repeatable else '; not repeated after a crash'}\n"
+            f"- parameters: {given or 'none'}\n"
+            f"- result: {states}\n"
+        )
+    return "\n".join(parts)
+
+
 PARTS = {
+    "handlers": handlers,
     "helps": helps,
     "table": table,
     "machine": machine,
@@ -223,7 +246,7 @@ PARTS = {
     "rooms": rooms,
     "site.yaml": site_yaml,
 }
-FILES = ("docs/cli.md", "docs/operations.md", "docs/architecture.md", "docs/site.yaml.md")
+FILES = ("docs/cli.md", "docs/handlers.md", "docs/operations.md", "docs/architecture.md", "docs/site.yaml.md")
 
 
 def current(text: str) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from manifests.documents.handler_use import Parameters
 from manifests.documents.report import Acknowledged
 from manifests.trust.envelope import Envelope, parse_envelope
 from manifests.trust.envelope_writer import seal
@@ -13,7 +14,7 @@ from manifests.trust.quorum import good_signers, require, weigh
 from manifests.trust.revocations import MAX_REVOCATIONS
 from manifests.trust.root import Chain, Mark
 from manifests.words.canonical import Document, encode, parse
-from manifests.words.digest import KeyId, Name, Positive, SiteId, Time, Word, digest_of
+from manifests.words.digest import KeyId, Name, Positive, SiteId, Text, Time, Word, digest_of
 from manifests.words.errors import MalformedError, UntrustedError
 
 CONSIGNMENT_TYPE = "application/vnd.waybill.consignment.v1+json"
@@ -31,11 +32,21 @@ class Newest(Document, frozen=True, kw_only=True):
 
 
 class Request(Document, frozen=True, kw_only=True):
-    """Use of a named handler, for the site's people to approve; the report answers under the name ``request``."""
+    """Use of a named handler, for the site's people to approve; the report answers under the name ``request``.
+
+    It is run at most once, and only while the number of the site's next report is in the window.
+
+    Attributes:
+        first_report, last_report: First and last number of the window; without one there is no limit on that side.
+        why: For the people who approve it.
+    """
 
     request: Word
     handler: Name
-    parameters: Annotated[dict[Word, Word], Meta(max_length=64)] = {}
+    parameters: Parameters = {}
+    first_report: Positive | None = None
+    last_report: Positive | None = None
+    why: Text | None = None
 
 
 class Consignment(Document, frozen=True, kw_only=True, tag_field="type", tag=CONSIGNMENT_TYPE):
@@ -94,6 +105,10 @@ def check_consignment(consignment: Consignment, what: str) -> None:
     names = [one.request for one in consignment.requests]
     if len(set(names)) != len(names):
         raise MalformedError("a request is named twice", where=f"{what} $.requests")
+    for i, request in enumerate(consignment.requests):
+        if request.first_report and request.last_report and request.first_report > request.last_report:  # D-5.4
+            problem = f"the window begins with report {request.first_report}, after its end {request.last_report}"
+            raise MalformedError(problem, where=f"{what} $.requests[{i}]")
 
 
 def sign_consignment(consignment: Consignment, signers: tuple[Signer, ...]) -> bytes:

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from manifests.documents.policy import ChangeRule
 from manifests.words.canonical import Document, encode, parse
-from manifests.words.digest import Digest, KeyId, Positive, SiteId, digest_of
+from manifests.words.digest import Digest, KeyId, Name, Positive, SiteId, digest_of
 
 PLAN_TYPE = "application/vnd.waybill.plan.v1+json"
 MAX_PLAN = 256 << 10
@@ -24,14 +24,17 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
         config: Digest of the validated config document; ``settings``: of what else ``site.yaml`` says.
         policy: Digest of the policy in force, by which the approvals will be counted.
         contract: Digest of the telemetry contract that will be in force.
-        subject: What the plan is about when that is no release: a policy, an export, an offboarding. Of a rollback
-            below the floor, the vendor's authorisation; of the end of a trial, the plan on trial; of a time, its text.
-        kinds: What it changes, sorted; empty for the end of a trial and for a time, which need one person's approval.
+        subject: What the plan is about when that is no release: a policy, an export, an offboarding, the use of a
+            handler. Of a rollback below the floor, the vendor's authorisation; of the end of a trial, the plan on
+            trial; of a time, its text.
+        handler: Of a plan to run a handler, its name, by which the policy's ``commands`` say who must approve.
+        kinds: What it changes, sorted; empty for the end of a trial and for a time, which need one person's approval,
+            and for a handler.
     """
 
     site: SiteId
     site_key: KeyId
-    action: Literal["install", "rollback", "confirm", "time", "policy", "export", "offboard"]
+    action: Literal["install", "rollback", "confirm", "time", "policy", "export", "offboard", "run"]
     generation: Positive | None = None
     last_change: Digest
     releases: Annotated[tuple[Digest, ...], Meta(max_length=64)] = ()
@@ -40,11 +43,14 @@ class Plan(Document, frozen=True, kw_only=True, tag_field="type", tag=PLAN_TYPE)
     policy: Digest
     contract: Digest | None = None
     subject: Digest | None = None
+    handler: Name | None = None
     kinds: Annotated[tuple[ChangeRule, ...], Meta(max_length=16)] = ()
 
     def __post_init__(self) -> None:
-        if bool(self.kinds) == (self.action in ("confirm", "time")):
+        if bool(self.kinds) == (self.action in ("confirm", "time", "run")):
             raise ValueError("the kinds of a change, and of nothing else, are named")
+        if (self.handler is not None) != (self.action == "run"):
+            raise ValueError("the handler of a plan to run one, and of nothing else, is named")
 
     @property
     def digest(self) -> str:

@@ -32,7 +32,7 @@ ProbeState = Literal["passing", "failing", "unknown", "not-observed"]
 OffboardReason = Literal["ended", "retired"]
 ArtefactKind = Literal["approval", "bundle", "consignment", "request", "signature"]
 ProbeOutcome = Literal["refused", "accepted", "unproven"]
-Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "timed-out", "unknown", "waiting"]
+Outcome = Literal["accepted", "refused", "no-such-handler", "ran", "failed", "timed-out", "unknown", "waiting"]
 
 
 class SiteIdentity(Document, frozen=True, kw_only=True):
@@ -378,12 +378,18 @@ class ReportedRollback(Document, frozen=True, kw_only=True):
 
 
 class RequestResult(Document, frozen=True, kw_only=True):
-    """The result of one request of a consignment."""
+    """The result of one request of a consignment.
+
+    Attributes:
+        reason: Why it was refused or failed.
+        result: Digest of the values of the contract's signal, as the site keeps them.
+    """
 
     consignment: Positive
     request: Word
     handler: Name
     outcome: Outcome
+    reason: Word | None = None
     exit_code: Annotated[int, Meta(ge=0, le=255)] | None = None
     result: Digest | None = None
 

@@ -93,7 +93,8 @@ def _heeded(report: Report) -> Iterator[str]:
 def answered(result: RequestResult) -> str:
     """Return the result of one request of a consignment as a line."""
     code = "" if result.exit_code is None else f", exit {result.exit_code}"
-    return f"{result.handler}: {result.outcome.replace('-', ' ')}{code}"
+    why = "" if result.reason is None else f" ({result.reason.replace('-', ' ')})"
+    return f"{result.handler}: {result.outcome.replace('-', ' ')}{why}{code}"
 
 
 def left_out(dropped: Dropped) -> str:

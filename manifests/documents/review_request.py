@@ -98,6 +98,7 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
         before: What runs now; ``way``: the releases of the plan in order, without those that are installed already.
         authorisation: Of a rollback below the floor; its envelope.
         between: Releases that a rollback gives up besides the one that runs.
+        use: Of a plan to run a handler; ``definition`` is the handler's own.
         documents: Whatever belongs to the releases and is at the site.
         said: Approvals and rejections of this plan so far.
         proposers: Accounts that received it.
@@ -119,6 +120,8 @@ class ReviewRequest(Document, frozen=True, kw_only=True, tag_field="type", tag=R
     way: Annotated[tuple[Stated, ...], Meta(max_length=MAX_ITEMS)] = ()
     authorisation: Blob | None = None
     between: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
+    use: Blob | None = None
+    definition: Blob | None = None
     documents: Annotated[tuple[Blob, ...], Meta(max_length=16384)] = ()
     said: Annotated[tuple[Blob, ...], Meta(max_length=1024)] = ()
     proposers: Lines = ()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manifests.documents.approval import SignedApproval, verify_approval
+from manifests.documents.plan import Plan
 from manifests.documents.review_request import MAX_ANSWER, ApprovalAnswer, parse_answer
 from manifests.trust.envelope import Envelope
 from manifests.trust.keys import read_capped
@@ -22,8 +23,10 @@ from verifier.approval.verdicts import (
     verdicts_on,
 )
 from verifier.change.driver_steps import LoadDriver
+from verifier.change.handlers import UseRequest
 from verifier.rules.agreement import Approvable, ApprovalStatus, item_names
 from verifier.site.folder import Site
+from verifier.site.journal.events import RequestRefused
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,15 @@ def give_verdict(site: Site, signer: Signer, request: VerdictRequest, load: Load
     check_reviewed(asked, request.plan)
     check_feasible(site, asked, load)
     approval = sign_verdict(site.policy, asked.plan, signer, request.verdict, request.condition)
-    record_verdict(site, asked.item, asked.plan, approval)
+    _record(site, asked, asked.plan, approval)
     return VerdictResult(asked, approval.person, approval.approval.role, approval_status(site, asked))
+
+
+def _record(site: Site, asked: AnyItem, plan: Plan, signed: SignedApproval) -> None:
+    """Record a verdict. The rejection of a use of a handler ends it: it is answered as refused."""
+    record_verdict(site, asked.item, plan, signed)
+    if isinstance(asked, UseRequest) and signed.approval.verdict == "reject" and asked.requested.outcome == "waiting":
+        site.record(RequestRefused(item=asked.item, reason="rejected"))
 
 
 def check_reviewed(asked: Approvable, plan: str | None) -> None:
@@ -131,7 +141,7 @@ def receive_answer(site: Site, path: Path, load: LoadDriver) -> ReceivedAnswer |
     before = _before(site, asked, signed, where)  # 5
     if not before:
         check_feasible(site, asked, load)  # 6
-        record_verdict(site, asked.item, answer.plan, signed)
+        _record(site, asked, answer.plan, signed)
     return ReceivedAnswer(path, item, approval.verdict, signed.person, approval.role, not before)
 
 

@@ -14,6 +14,7 @@ from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import policy_change
 from verifier.approval.verdicts import approval_status, record_verdict, rule_plan, sign_verdict
 from verifier.change.driver_steps import LoadDriver, driver_steps
+from verifier.change.handlers import is_use, use_request
 from verifier.change.route import Route, plan_change, route_of
 from verifier.change.values import CONFIG, Change
 from verifier.rules.agreement import ApprovalRequest, require_approvals
@@ -45,6 +46,8 @@ def approvable_of(site: Site, items: tuple[str, ...]) -> AnyItem:
         return offboard_request(site)
     if item == export_item(site.state.reports.seq) and site.state.reports.head is not None:
         return export_request(site)
+    if is_use(item):
+        return use_request(site, item)
     if not item.startswith("b-"):
         # A rollback needs nothing from the vendor, so it stays possible after the vendor's access has ended.
         check_served(site.state)

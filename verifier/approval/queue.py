@@ -30,9 +30,10 @@ class ItemHead:
     """What identifies an item.
 
     Attributes:
-        kind: ``release``, ``config``, ``policy``, ``rollback``, ``export`` or ``offboard``.
+        kind: ``release``, ``config``, ``policy``, ``rollback``, ``export``, ``offboard``; ``request`` for a use of a
+            handler that support asked for, ``command`` for one that people here asked for.
         digest: Digest of the release or of the proposal; empty when there is none or it cannot be read.
-        version: Version of the release, or number of the policy; empty for an item without one.
+        version: Version of the release, number of the policy, or name of the handler; empty for an item without one.
         since: When the item was received or proposed, or when its plan last changed.
     """
 
@@ -172,7 +173,7 @@ def waiting_items(site: Site) -> tuple[Waiting, ...]:
     """Return everything that could be approved or installed now, oldest first."""
     # Without a vendor nothing more is installed, and a changed site.yaml would be an install as well.
     served = () if site.state.offboarded else (*_releases(site), *_config(site))
-    return (*served, *_policy(site), *_offboard(site), *_rollbacks(site), *_export(site))
+    return (*served, *_policy(site), *_offboard(site), *_rollbacks(site), *_uses(site), *_export(site))
 
 
 def counted_approvals(site: Site) -> dict[str, int]:
@@ -284,6 +285,18 @@ def _offboard(site: Site) -> list[Waiting]:
     if offboarding is None or offboarding.done is not None:
         return []
     return [_weigh(site, ItemHead(OFFBOARD, OFFBOARD, "", "", offboarding.asked_at))]
+
+
+def _uses(site: Site) -> list[Waiting]:
+    """Return the uses of handlers that wait; those of the vendor not after the end of its access."""
+    reports = site.state.reports
+    requests = () if site.state.offboarded else reports.answered
+    waiting = (use for use in (*requests, *reports.local) if use.outcome == "waiting")
+    heads = []
+    for use in waiting:
+        kind, since = "request" if use.consignment else "command", max(use.at, _since(site, None))
+        heads.append(ItemHead(use.item, kind, "", use.handler, since))
+    return [_weigh(site, head) for head in heads]
 
 
 def _export(site: Site) -> list[Waiting]:

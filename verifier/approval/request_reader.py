@@ -13,8 +13,9 @@ from content.differences.release_documents import ReadBlob, ReleaseDocuments, re
 from content.trust.head import Known, VerifiedHead, verify_head
 from manifests.documents.approval import MAX_APPROVAL, SignedApproval, verify_approval
 from manifests.documents.authorisation import MAX_AUTHORISATION, SignedAuthorisation, verify_authorisation
+from manifests.documents.handler_use import MAX_HANDLER_USE, HandlerUse, parse_handler_use
 from manifests.documents.policy import MAX_POLICY, Policy, parse_policy
-from manifests.documents.release import MAX_RELEASE, Release
+from manifests.documents.release import MAX_RELEASE, Handler, Release
 from manifests.documents.release_reader import parse_release
 from manifests.documents.review_request import MAX_REQUEST, ReviewRequest, SignedRequest, Stated, verify_request
 from manifests.foreign.sbom import MAX_SBOM
@@ -22,12 +23,13 @@ from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS, Revocations, parse_revocations, revoke
 from manifests.trust.root import MAX_ROOT, Pin, parse_root, verify_chain
+from manifests.words.canonical import parse
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, MalformedError
 from manifests.words.fingerprint import as_groups
 from verifier.approval.review_input import ReviewInput, release_signers, same_images
 from verifier.change.space import SpaceNeed
-from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, roles_needed
+from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, needed_for_plan
 from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.generations import MAX_CONFIG
 from verifier.trust.findings import Finding
@@ -152,6 +154,7 @@ def _read_input(
     heads = _verify_releases(request, releases, read, pin, where)
     if releases:
         _check_configs(request, releases[-1], where)
+    use, definition = _read_use(request, read, where)
     same = same_images(before, releases[-1]) if releases else frozenset()
     sides = tuple(
         with_release_notes(_side(stated, release, read, same if release is releases[-1] else None), read)
@@ -169,6 +172,8 @@ def _read_input(
             signers=tuple(release_signers(head) for head in heads),
             work=request.work,
             authorised=_authorised(request, read, pin, where),
+            use=use,
+            definition=definition,
             more_leaves=request.more_leaves,
             rooms=None
             if request.rooms is None
@@ -277,6 +282,23 @@ def _authorised(request: ReviewRequest, read: ReadBlob, pin: Pin, where: str) ->
     return authorisation
 
 
+def _read_use(request: ReviewRequest, read: ReadBlob, where: str) -> tuple[HandlerUse | None, Handler | None]:
+    """Return the use of a handler that the plan names, and the handler's definition; None for any other plan."""
+    plan = request.plan
+    if plan.handler is None:
+        return None, None
+    if request.use is None or request.definition is None:
+        raise _contradiction("the request does not hold the handler of its plan", where)
+    _must_be(request.use, plan.subject, "use of a handler", where)
+    use = parse_handler_use(read(request.use, MAX_HANDLER_USE))
+    _must_be(request.definition, use.definition, "definition of a handler", where)
+    definition = parse(read(request.definition, MAX_HANDLER_USE), Handler, "handler", max_bytes=MAX_HANDLER_USE)
+    if not plan.handler == use.handler == definition.name:
+        problem = f"the plan is about the handler {plan.handler}, the request holds {use.handler} and {definition.name}"
+        raise _contradiction(problem, where)
+    return use, definition
+
+
 def _revocations(request: ReviewRequest, read: ReadBlob) -> Revocations | None:
     if request.revocations is None:
         return None
@@ -293,7 +315,7 @@ def _approval(request: ReviewRequest, data: bytes, policy: Policy) -> SignedAppr
 def _status(
     request: ReviewRequest, policy: Policy, approvals: tuple[SignedApproval, ...], where: str
 ) -> ApprovalStatus:
-    ordinary = count_approvals(policy, roles_needed(policy, request.plan.kinds), approvals, request.proposers)
+    ordinary = count_approvals(policy, needed_for_plan(policy, request.plan), approvals, request.proposers)
     rules = {rule.name: rule for rule in policy.emergency}
     unknown = next((rule.rule for rule in request.emergency if rule.rule not in rules), None)
     if unknown is not None:

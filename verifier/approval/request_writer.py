@@ -176,6 +176,8 @@ def _collect(
         way=tuple(_stated(folder, side, heads.get(side.digest)) for side in review_input.releases),
         authorisation=folder.put(review_input.authorised.raw) if review_input.authorised else None,
         between=tuple(folder.put(encode(release)) for release in review_input.between),
+        use=folder.put(encode(review_input.use)) if review_input.use is not None else None,
+        definition=folder.put(encode(review_input.definition)) if review_input.definition is not None else None,
         documents=documents,
         said=tuple(folder.put(verdict.raw) for verdict in verdicts_on(site, site.policy, asked.plan)),
         proposers=asked.proposers,

@@ -21,7 +21,7 @@ from content.differences.release import (
 )
 from content.differences.release_documents import DocumentNote, ReleaseDocuments, incomparable_parts
 from manifests.documents.contract import Contract
-from manifests.documents.release import Probe, Release
+from manifests.documents.release import Handler, Probe, Release
 from manifests.documents.rollback import Backup, Rollback, Step
 from manifests.words.fingerprint import as_groups
 from manifests.words.text import argv
@@ -203,7 +203,7 @@ def make_review(given: ReviewInput) -> Review:
             signals=_telemetry_signals(before, after) if after else (),
             more_leaves=given.more_leaves,
         ),
-        handlers=_compared(_handlers(before), _handlers(after)),
+        handlers=_reviewed_handlers(given.definition, before, after),
         config=_config(given, after),
         probes=tuple(_probe(probe) for probe in after.release.probes) if after else (),
         work=given.work,
@@ -225,10 +225,11 @@ def _title(given: ReviewInput) -> str:
     plan, before = given.plan, given.before
     if not given.releases:
         words = {"policy": "new policy", "export": "export of a report", "offboard": "end of the vendor's access"}
-        title = words.get(plan.action, plan.action)
+        if given.use is not None:
+            return f"use of the handler {given.use.words}"
         if given.proposed is not None:
-            title = f"policy {given.policy.number} to {given.proposed.number}"
-        return title
+            return f"policy {given.policy.number} to {given.proposed.number}"
+        return words.get(plan.action, plan.action)
     release = given.releases[-1].release
     if plan.action == "rollback":
         return f"rollback to generation {plan.generation}, {release.product} {release.version}"
@@ -302,6 +303,14 @@ def _signals(contract: Contract | None) -> dict[str, dict[str, str]]:
 
 def _handlers(side: ReleaseDocuments | None) -> dict[str, dict[str, str]]:
     return {handler.name: handler_facts(handler) for handler in side.release.handlers} if side else {}
+
+
+def _reviewed_handlers(
+    used: Handler | None, before: ReleaseDocuments | None, after: ReleaseDocuments | None
+) -> tuple[Reviewed, ...]:
+    if used is not None:
+        return (Reviewed(used.name, "not compared", handler_facts(used)),)
+    return _compared(_handlers(before), _handlers(after))
 
 
 def _compared(old: dict[str, dict[str, str]], new: dict[str, dict[str, str]]) -> tuple[Reviewed, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from content.differences.compare_values import show_values
 from content.differences.release_documents import (
     DocumentNote,
     ReadBlob,
@@ -12,9 +13,10 @@ from content.differences.release_documents import (
 )
 from content.trust.head import VerifiedHead
 from manifests.documents.authorisation import SignedAuthorisation
+from manifests.documents.handler_use import HandlerUse
 from manifests.documents.plan import Plan
 from manifests.documents.policy import Policy
-from manifests.documents.release import Release
+from manifests.documents.release import Handler, Release
 from manifests.documents.report_text import report_lines
 from manifests.trust.image_keys import load_carried
 from manifests.words.canonical import encode
@@ -26,6 +28,7 @@ from verifier.change.clearing import Clearing, plan_clearing
 from verifier.change.consequences import findings_of_change, rollbacks_alone, rollbacks_text
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import Forecast, forecast
+from verifier.change.handlers import UseRequest
 from verifier.change.host_check import check_host
 from verifier.change.route import Route
 from verifier.change.site_check import CheckPrograms, check_site
@@ -76,6 +79,7 @@ class ReviewInput:
         rooms: Free space and need for each file system; None when it was not measured.
         host: What the releases need of the host, each with what was observed.
         unread: Releases that could not be read, one line each.
+        use: The use of a handler, and its ``definition``; None for anything else.
     """
 
     item: str
@@ -93,6 +97,8 @@ class ReviewInput:
     host: tuple[PreflightResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     unread: tuple[str, ...] = ()
+    use: HandlerUse | None = None
+    definition: Handler | None = None
 
 
 def read_review_input(
@@ -116,6 +122,9 @@ def read_review_input(
     review_input = ReviewInput(item=asked.item, plan=asked.plan, policy=site.policy)
     if isinstance(asked, PolicyChange):
         return replace(review_input, proposed=asked.proposed, findings=tuple(_tight(asked.proposed)))
+    if isinstance(asked, UseRequest):
+        work = tuple(_use_lines(asked))
+        return replace(review_input, use=asked.use, definition=asked.known.handler, work=work)
     if asked.plan.action == "offboard":
         done, forever = offboarding_consequences(site.state)
         if revoked := revoked_for_ever(site):
@@ -142,6 +151,25 @@ def _leaves(site: Site) -> Iterator[str]:
     if before:
         yield f"reports from {before[0].seq} on leave with it; the vendor has not acknowledged them"
     yield from report_lines(signed.report)
+
+
+def _use_lines(asked: UseRequest) -> Iterator[str]:
+    """Yield what the use of a handler would do, why, and what leaves the site, one line each."""
+    requested, use = asked.requested, asked.use
+    yield f"run {use.words}"
+    if requested.consignment:
+        yield f"support asks for it: request {requested.request} of consignment {requested.consignment}"
+        yield f"why: {asked.why}" if asked.why else "why: support states no reason"
+    else:
+        yield f"asked for here by the account {requested.account}"
+    by = "this verifier" if asked.known.release is None else f"release {asked.known.release.version}"
+    yield f"the handler is one of {by}, definition {use.definition}"
+    leaves = "the outcome leaves with the next report" if requested.consignment else "the outcome stays here"
+    if asked.signal is None:
+        yield f"{leaves}; no value leaves"
+    else:
+        bounds = ", ".join(f"{name} {show_values(values)}" for name, values in sorted(asked.signal.fields.items()))
+        yield f"{leaves}; signal {asked.signal.name} leaves with it: {bounds}"
 
 
 def _tight(policy: Policy) -> Iterator[Finding]:

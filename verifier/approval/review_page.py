@@ -238,7 +238,8 @@ def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
         does, risk, may, runs = (facts.pop(name, "") for name in ("does", "risk", "may", "runs"))
         rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), _mark(handler)))
     head = ("handler", "what it does", "risk, and what it may", "runs", "limits")
-    return Section("handlers: commands that support may request", table=Table(head, tuple(rows)))
+    title = "handler" if any(handler.how == "not compared" for handler in handlers) else "handlers"
+    return Section(f"{title}: commands that support may request", table=Table(head, tuple(rows)))
 
 
 def _config(review: Review) -> Section:

@@ -8,8 +8,8 @@ from manifests.trust.keys import read_capped
 from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.change.below_floor import AuthorisationStatus, authorisation_status, verify_carried
+from verifier.change.handlers import NO_SUCH_HANDLER, refusal_of, window_refusal
 from verifier.site.folder import Site
-from verifier.site.generations import read_installed
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Alarm, Answer, Consigned
 from verifier.site.journal.state import SiteState
@@ -80,9 +80,7 @@ def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = sil
         _alarm(site, consignment, error)
         raise
     carried = verify_carried(site, consignment, where)  # 6
-    running = state.installs.running
-    handlers = frozenset(one.name for one in read_installed(site, running).release.handlers) if running else frozenset()
-    answers = answer_requests(consignment.requests, handlers)
+    answers = tuple(answer_request(site, request) for request in consignment.requests)
     acknowledged = consignment.acknowledged
     site.record(  # 7
         Consigned(
@@ -142,16 +140,17 @@ def _check_acknowledged(consignment: Consignment, reported: dict[int, str], wher
         )
 
 
-def answer_requests(requests: tuple[Request, ...], handlers: frozenset[str]) -> tuple[Answer, ...]:
-    """Refuse each request: no handler runs in this version. ``handlers`` are those of the running release. Pure."""
-    return tuple(
-        Answer(
-            request=request.request,
-            handler=request.handler,
-            outcome="refused" if request.handler in handlers else "no-such-handler",
+def answer_request(site: Site, request: Request) -> Answer:
+    """Return the answer to a request on its arrival: it waits for people, or is refused for a reason."""
+    refusal = window_refusal(request, site.state.reports.seq + 1)  # D-5.5
+    refusal = refusal_of(site, request.handler, request.parameters) or refusal
+    if refusal is None:
+        return Answer(
+            request=request.request, handler=request.handler, outcome="waiting", last_report=request.last_report
         )
-        for request in requests
-    )
+    if refusal.reason == NO_SUCH_HANDLER:
+        return Answer(request=request.request, handler=request.handler, outcome="no-such-handler")
+    return Answer(request=request.request, handler=request.handler, outcome="refused", reason=refusal.reason)
 
 
 def _alarm(site: Site, consignment: Consignment, error: WaybillError) -> None:

@@ -91,7 +91,12 @@ def _person(event: Event, people: dict[str, str]) -> str:
             return f"{person} ({role})"
         case e.TimeAcknowledged(person=str(person), role=role) | e.Confirmed(person=str(person), role=role):
             return f"{person} ({role})" if role else person
-        case e.Approved(approvals=approvals) | e.PolicyInForce(approvals=approvals) | e.Offboarded(approvals=approvals):
+        case (
+            e.Approved(approvals=approvals)
+            | e.PolicyInForce(approvals=approvals)
+            | e.Offboarded(approvals=approvals)
+            | e.HandlerBegan(approvals=approvals)
+        ):
             return ", ".join(people.get(approval, short_digest(approval)) for approval in approvals)
         case _:
             return ""
@@ -116,7 +121,7 @@ def _fields(value: object, name: str = "") -> Iterable[tuple[str, object]]:
 
 def _result(event: Event) -> str:
     match event:
-        case e.Outcome(result=result) | e.Tried(outcome=result):
+        case e.Outcome(result=result) | e.Tried(outcome=result) | e.HandlerEnded(outcome=result):
             return str(result)
         case e.Verdict(verdict=verdict):
             return "agreed" if verdict == "approve" else "rejected"
@@ -200,6 +205,8 @@ def _in_words(event: Event) -> str:
             return _change_text(event)
         case e.OffboardAsked() | e.Offboarded() | e.Tried() | e.OffboardDone():
             return _offboarding_text(event)
+        case e.HandlerAsked() | e.RequestRefused() | e.HandlerBegan() | e.HandlerEnded():
+            return _handler_text(event)
         case _:
             return _trust_text(event)
 
@@ -278,6 +285,22 @@ def _offboarding_text(event: e.OffboardAsked | e.Offboarded | e.Tried | e.Offboa
             return f"{kind} accepted before the end was tried again: {outcome}: {detail}"
         case e.OffboardDone(report=seq, key=key):
             return f"offboarding complete: report {seq} is the last one, the site's key is {key}"
+
+
+def _handler_text(event: e.HandlerEvent) -> str:
+    """Return the text of an entry about the use of a handler."""
+    match event:
+        case e.HandlerAsked(number=number, handler=handler, parameters=parameters):
+            given = "".join(f" {name}={value}" for name, value in sorted(parameters.items()))
+            return f"h-{number}: {handler}{given} asked for"
+        case e.RequestRefused(item=item, reason=reason):
+            return f"{item} refused: {reason.replace('-', ' ')}"
+        case e.HandlerBegan(item=item, handler=handler):
+            return f"{item}: {handler} begins"
+        case e.HandlerEnded(item=item, outcome=outcome, reason=reason, seconds=seconds):
+            why = f" ({reason.replace('-', ' ')})" if reason else ""
+            leaves = f"; the values of {event.signal} leave with the next report" if event.signal else ""
+            return f"{item} {outcome.replace('-', ' ')}{why} after {seconds} s{leaves}"
 
 
 def _consigned(event: e.Consigned) -> str:

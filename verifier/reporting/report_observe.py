@@ -187,8 +187,9 @@ def _waiting(site: Site) -> Iterable[r.WaitingItem]:
         head = waiting.head
         if head.kind == "release" and (below_floor(site, head.item) or revoked_release(site, head.digest) is not None):
             continue
-        if head.kind == "export":
-            continue  # the number of this report says that the one before was not exported
+        if head.kind in ("export", "command"):
+            # The number of this report says that the one before was not exported; what people here ask for stays here.
+            continue
         yield r.WaitingItem(
             item=head.item,
             kind=f"{head.kind}{REFUSED}" if waiting.problem else head.kind,

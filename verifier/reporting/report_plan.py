@@ -99,7 +99,13 @@ def plan_report(
         rollbacks=_rollbacks(state),
         requests=tuple(
             r.RequestResult(
-                consignment=answer.consignment, request=answer.request, handler=answer.handler, outcome=answer.outcome
+                consignment=answer.consignment,
+                request=answer.request,
+                handler=answer.handler,
+                outcome=answer.outcome,
+                reason=answer.reason,
+                exit_code=answer.exit_code,
+                result=answer.result,
             )
             for answer in state.reports.answered[-256:]
         ),

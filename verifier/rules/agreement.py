@@ -159,6 +159,23 @@ def roles_needed(policy: Policy, kinds: Iterable[ChangeRule]) -> dict[str, int]:
     return needs
 
 
+def needed_for_plan(policy: Policy, plan: Plan) -> dict[str, int]:
+    """Return for each role how many approvals the plan needs: by its kinds, or by the handler that it would run.
+
+    Raises RefusedError for a handler that the policy does not list.
+    """
+    if plan.handler is None:
+        return roles_needed(policy, plan.kinds)
+    if plan.handler not in policy.commands:
+        raise RefusedError(
+            f"policy {policy.number} does not list the handler {plan.handler}",
+            where="policy",
+            remedy=f"to allow it, add `{plan.handler}: allowed`, or roles, under `commands:` in policy.yaml",
+            finding="not-in-policy",
+        )
+    return dict(policy.commands[plan.handler])
+
+
 def tight_roles(policy: Policy) -> tuple[tuple[str, int, tuple[ChangeRule, ...]], ...]:
     """Return the roles of which some rule needs every person: (role, people, kinds of those rules)."""
     listed = [one.role for one in policy.people.values()]

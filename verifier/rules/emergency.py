@@ -10,7 +10,7 @@ from datetime import datetime
 from manifests.documents.approval import SignedApproval
 from manifests.documents.policy import ChangeRule, Emergency, Policy
 from manifests.words.errors import RefusedError
-from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, item_names, roles_needed
+from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, item_names, needed_for_plan
 
 _SIZE = {"patch": 0, "minor": 1, "major": 2}
 
@@ -90,7 +90,7 @@ def weigh_emergency(
             finding="emergency-unknown",
         )
     kinds = asked.plan.kinds
-    ordinary = count_approvals(policy, roles_needed(policy, kinds), verdicts, asked.proposers)
+    ordinary = count_approvals(policy, needed_for_plan(policy, asked.plan), verdicts, asked.proposers)
     if ordinary.met or ordinary.vetoed:
         return ordinary
     usable = {}

@@ -7,6 +7,7 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -84,6 +85,33 @@ def look_tcp(address: str, timeout: float) -> Answer:
         return "passing", f"{address} accepts connections"
 
     return _answer(ask, address, timeout)
+
+
+Reach = Literal["reachable", "refused", "timed-out", "failed"]
+
+
+def reach(address: str, timeout: float) -> Reach | None:
+    """Open a connection, send nothing and close it; return None for an address that has no host and port."""
+    parts = address_parts(address)
+    if parts is None:
+        return None
+
+    def ask(opened: OpenSockets) -> Reach:
+        try:
+            with socket.create_connection(host_and_port(parts), timeout=timeout) as connection:
+                opened.hold(connection)
+        except ConnectionRefusedError:
+            return "refused"
+        except TimeoutError:
+            return "timed-out"
+        return "reachable"
+
+    begun = time.monotonic()
+    try:
+        return bounded(ask, address, timeout)
+    except NoAnswerError:
+        # A name service that does not answer takes all of the time.
+        return "timed-out" if time.monotonic() - begun >= timeout else "failed"
 
 
 class NoAnswerError(Exception):

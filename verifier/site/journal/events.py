@@ -10,6 +10,7 @@ from msgspec import Meta
 from manifests.documents.backup_proof import BackupProof
 from manifests.documents.consignment import Newest
 from manifests.documents.enrolment import RenewReason
+from manifests.documents.handler_use import Parameters
 from manifests.documents.report import ArtefactKind, OffboardReason, ProbeOutcome
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
@@ -140,11 +141,18 @@ class Received(Document, frozen=True, kw_only=True, tag_field="event", tag="rece
 
 
 class Answer(Document, frozen=True, kw_only=True):
-    """The result of one request of a consignment, as far as it is known on arrival."""
+    """The result of one request of a consignment, as far as it is known on arrival.
+
+    Attributes:
+        reason: Why it was refused.
+        last_report: Last number of its window; a request that waits until then is refused.
+    """
 
     request: Word
     handler: Name
-    outcome: Literal["refused", "no-such-handler"]
+    outcome: Literal["refused", "no-such-handler", "waiting"]
+    reason: Word | None = None
+    last_report: Positive | None = None
 
 
 class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="consigned"):
@@ -167,6 +175,60 @@ class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="con
     newest: Annotated[tuple[Newest, ...], Meta(max_length=64)] = ()
     answers: Annotated[tuple[Answer, ...], Meta(max_length=64)] = ()
     authorisations: Annotated[tuple[Digest, ...], Meta(max_length=16)] = ()
+
+
+class HandlerAsked(Document, frozen=True, kw_only=True, tag_field="event", tag="handler-asked"):
+    """A person at the site asks for the use of a handler; it is the item ``h-NUMBER``."""
+
+    number: Positive
+    handler: Name
+    parameters: Parameters = {}
+
+
+class RequestRefused(Document, frozen=True, kw_only=True, tag_field="event", tag="request-refused"):
+    """A use of a handler that waited is not run."""
+
+    item: ItemId
+    reason: Word
+
+
+class HandlerBegan(Document, frozen=True, kw_only=True, tag_field="event", tag="handler-began"):
+    """Synced before a handler begins. Without ``handler-ended`` nobody knows what it did, and its use is `unknown`.
+
+    Attributes:
+        definition: Digest of the handler's definition.
+        use: Digest of what was approved, parameters included.
+        plan: Digest of the plan that names it.
+        approvals: Digests of the approvals' envelopes; empty for a handler that the policy allows to everybody.
+    """
+
+    item: ItemId
+    handler: Name
+    definition: Digest
+    use: Digest
+    plan: Digest
+    approvals: Approvals = ()
+
+
+class HandlerEnded(Document, frozen=True, kw_only=True, tag_field="event", tag="handler-ended"):
+    """The result of a handler.
+
+    Attributes:
+        reason: Stable word for why it failed.
+        signal, result: The signal of the contract, and the digest of the file with its values, which leaves.
+        withheld: Digest of what the handler put out and the contract does not allow to leave.
+        detail: For people at the site; never leaves it.
+    """
+
+    item: ItemId
+    outcome: Literal["ran", "failed", "timed-out"]
+    reason: Word | None = None
+    exit_code: Annotated[int, Meta(ge=0, le=255)] | None = None
+    seconds: Count = 0
+    signal: Word | None = None
+    result: Digest | None = None
+    withheld: Digest | None = None
+    detail: Text = ""
 
 
 class Alarm(Document, frozen=True, kw_only=True, tag_field="event", tag="alarm"):
@@ -359,7 +421,8 @@ TrustEvent = PolicyInForce | RootInForce | RootReplaced | RevocationsInForce
 OffboardingEvent = OffboardAsked | Offboarded | Tried | OffboardDone
 SiteEvent = Enrolled | KeyRotated | KeyRenewed | Proposed | TimeAcknowledged | Received | Consigned | Verdict | Reported
 TransactionEvent = Planned | Approved | Intent | Outcome | Confirmed | Inconsistent | AskedAgain
-Event = TrustEvent | OffboardingEvent | SiteEvent | TransactionEvent | Alarm | Torn | Note
+HandlerEvent = HandlerAsked | RequestRefused | HandlerBegan | HandlerEnded
+Event = TrustEvent | OffboardingEvent | SiteEvent | TransactionEvent | HandlerEvent | Alarm | Torn | Note
 
 
 class Record(Document, frozen=True, kw_only=True):

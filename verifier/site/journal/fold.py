@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from manifests.words.errors import UntrustedError
 from verifier.site.journal import events
+from verifier.site.journal.fold_requests import apply_to_handlers, close_windows, received_requests
 from verifier.site.journal.fold_transaction import (
     apply_planned,
     apply_to_transaction,
     copy_fields,
     entry_time,
-    impossible_entry,
     record_change,
     replace_stream,
     set_transaction,
@@ -18,7 +18,6 @@ from verifier.site.journal.fold_transaction import (
 from verifier.site.journal.installs import ReceivedRelease, Stream
 from verifier.site.journal.state import (
     NO_ROOT,
-    Answered,
     FormerKey,
     Offboarding,
     Proposal,
@@ -26,6 +25,7 @@ from verifier.site.journal.state import (
     ReportState,
     SiteState,
     TrustState,
+    impossible_entry,
 )
 from verifier.site.journal.transitions import TRIAL
 
@@ -111,6 +111,8 @@ def _apply(state: SiteState, event: events.Event, record: events.Record, digest:
             if event.code != "exported":
                 return state
             return replace(state, reports=replace(reports, left=reports.head, left_at=state.last_at))
+        case events.HandlerAsked() | events.RequestRefused() | events.HandlerBegan() | events.HandlerEnded():
+            return apply_to_handlers(state, event, record)
         case events.Planned():
             return apply_planned(state, event, record)
         case _:
@@ -238,7 +240,10 @@ def _reported(state: SiteState, event: events.Reported, record: events.Record) -
     offboarding = state.offboarding
     if offboarding is not None and offboarding.done is not None and offboarding.final is None:
         offboarding = replace(offboarding, final=event.seq)
-    reports = replace(state.reports, seq=event.seq, head=event.digest, at=state.last_at, owed=False)
+    answered = close_windows(state.reports.answered, event.seq)
+    # A window that this report closed is in the next one only.
+    owed = answered != state.reports.answered
+    reports = replace(state.reports, seq=event.seq, head=event.digest, at=state.last_at, owed=owed, answered=answered)
     return replace(state, reports=reports, offboarding=offboarding)
 
 
@@ -272,11 +277,10 @@ def _consigned(state: SiteState, event: events.Consigned, record: events.Record)
         if event.acknowledged > state.reports.seq:
             raise impossible_entry(record, f"report {event.acknowledged} acknowledged, {state.reports.seq} is the last")
         acknowledged = max(acknowledged or (0, ""), (event.acknowledged, event.acknowledged_digest))
-    after = state.reports.seq
-    new = tuple(Answered(event.number, one.request, one.handler, one.outcome, after) for one in event.answers)
-    # An answer is kept until a report that contains it is acknowledged.
+    new = received_requests(state, event, record)
+    # An answer is kept until a report that contains it is acknowledged, and a request while it can be run.
     oldest = acknowledged[0] if acknowledged else 0
-    unreported = tuple(one for one in state.reports.answered if one.after >= oldest)
+    unreported = tuple(one for one in state.reports.answered if one.outcome == "waiting" or one.after >= oldest)
     return replace(
         state,
         reports=replace(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from manifests.documents.report import ProbeState
 from manifests.words.canonical import Document
-from manifests.words.errors import MalformedError, UntrustedError
+from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
 from verifier.rules.emergency import Use
 from verifier.site.journal import events
@@ -20,7 +20,7 @@ from verifier.site.journal.installs import (
     Stream,
     Transaction,
 )
-from verifier.site.journal.state import SiteState
+from verifier.site.journal.state import SiteState, impossible_entry
 from verifier.site.journal.transitions import BEFORE_CHANGE, MOVES, TABLE
 
 if TYPE_CHECKING:
@@ -367,12 +367,3 @@ def entry_time(record: events.Record, text: str) -> datetime:
         return parse_time(text)
     except MalformedError as error:
         raise impossible_entry(record, error.problem) from None
-
-
-def impossible_entry(record: events.Record, problem: str) -> UntrustedError:
-    return UntrustedError(
-        f"entry {record.seq}: {problem}",
-        where="journal",
-        remedy="the journal was edited or damaged; keep the folder unchanged and report this to support",
-        finding="journal-impossible",
-    )

@@ -1,14 +1,23 @@
 """The state of a site: values that follow from its journal."""
 
 from datetime import datetime
-from typing import Literal
 
 from msgspec import Struct
 
+from manifests.documents.report import Outcome
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
+from manifests.words.errors import UntrustedError
 from verifier.rules.emergency import Use
-from verifier.site.journal.events import Alarm, OffboardAsked, OffboardDone, Offboarded, PolicyInForce, Tried
+from verifier.site.journal.events import (
+    Alarm,
+    OffboardAsked,
+    OffboardDone,
+    Offboarded,
+    PolicyInForce,
+    Record,
+    Tried,
+)
 from verifier.site.journal.installs import InstallState, Stream
 
 
@@ -35,13 +44,40 @@ class Proposal(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """The result of a request. ``after``: the last report before the request came; later reports contain the result."""
+    """A use of a handler that was requested, and what became of it.
 
+    Attributes:
+        item: What people name: ``c-12``, or ``c-12.2`` for the second of several requests; ``h-3`` for a local one.
+        consignment: Number of the consignment; 0 for a use that the site's own people asked for.
+        document: Digest of the consignment; None without one.
+        parameters: Of a local use; those of a request are in the consignment.
+        outcome: ``unknown`` from the begin of the handler until its end is recorded.
+        after: The last report before the outcome; later reports contain it.
+        last_report: Last number of the window; None without one.
+        account: Who received the consignment, or asked for it.
+        seq: Number of the entry with which it began; 0 before.
+    """
+
+    item: str
     consignment: int
     request: str
     handler: str
-    outcome: Literal["refused", "no-such-handler"]
+    outcome: Outcome
     after: int
+    at: datetime
+    account: str
+    document: str | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+    reason: str | None = None
+    last_report: int | None = None
+    exit_code: int | None = None
+    result: str | None = None
+    seq: int = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits, or began without a recorded end."""
+        return self.outcome in ("waiting", "unknown")
 
 
 class FormerKey(Struct, frozen=True):
@@ -139,7 +175,9 @@ class ReportState(Struct, frozen=True):
         consignment: Number of the last consignment, 0 before the first.
         challenge: Digest that reports repeat.
         acknowledged: Number and digest of the newest report that support is known to hold.
-        answered: Requests whose result is in no acknowledged report.
+        answered: Requests that wait, or whose result is in no acknowledged report.
+        local: Uses of handlers that the site's own people asked for and that wait, or whose end is not known.
+        asked: Number of the last one of these.
         owed: Something has changed that no report contains yet.
         left, left_at: Digest of the newest report that was exported, and when reports were exported last.
         enrolment, line: Digest and key epoch of the enrolment that the reports refer to.
@@ -153,6 +191,8 @@ class ReportState(Struct, frozen=True):
     challenge: str | None = None
     acknowledged: tuple[int, str] | None = None
     answered: tuple[Answered, ...] = ()
+    local: tuple[Answered, ...] = ()
+    asked: int = 0
     owed: bool = False
     left: str | None = None
     left_at: datetime | None = None
@@ -207,6 +247,10 @@ class SiteState(Struct, frozen=True):
         """Ids of the keys of this enrolment, any of which a consignment may name: support may not know a rotation."""
         return frozenset({self.site_key.keyid, *(one.key.keyid for one in self.reports.former_keys)})
 
+    def requested(self, item: str) -> Answered | None:
+        """Return the use of a handler that is called ``item``; None when it is not known, or no longer."""
+        return next((use for use in (*self.reports.answered, *self.reports.local) if use.item == item), None)
+
     def key_of_report(self, seq: int) -> PublicKey:
         """Return the key that signed report ``seq``, or will sign it."""
         return next((one.key for one in self.reports.former_keys if seq <= one.after), self.site_key)
@@ -247,3 +291,12 @@ class SiteState(Struct, frozen=True):
     def elapsed(self, boot: str, uptime: float) -> int:
         """Return the seconds that the host ran since the last entry."""
         return max(0, int(uptime) - (self.uptime if boot == self.boot else 0))
+
+
+def impossible_entry(record: Record, problem: str) -> UntrustedError:
+    return UntrustedError(
+        f"entry {record.seq}: {problem}",
+        where="journal",
+        remedy="the journal was edited or damaged; keep the folder unchanged and report this to support",
+        finding="journal-impossible",
+    )

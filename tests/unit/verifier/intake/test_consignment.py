@@ -26,7 +26,6 @@ from tests.unit.verifier.watching import unwatched
 from tests.vendor import CONSIGNMENT, RELEASE, ROLLBACK, ROOT, STRANGER, Vendor
 from verifier.commands.receive import receive_command
 from verifier.commands.status import status_command
-from verifier.intake.consignments import answer_requests
 from verifier.intake.media import receive_media
 from verifier.reporting.report_write import export_reports, write_report
 from verifier.site.journal.events import Alarm, Consigned
@@ -197,11 +196,12 @@ def test_another_role_does_not_speak_here(place: Place, tmp_path: Path, signer: 
         {"newest": tuple(Newest(channel=name, mark=Mark(epoch=1, sequence=9)) for name in ("stable", "beta"))},
         {"newest": (Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),) * 2},
         {"requests": (Request(request="one", handler="restart"),) * 2},
+        {"requests": (Request(request="one", handler="restart", first_report=9, last_report=8),)},
     ],
-    ids=["channels-unsorted", "channel-twice", "request-twice"],
+    ids=["channels-unsorted", "channel-twice", "request-twice", "window-turned"],
 )
 def test_one_that_is_not_in_order(place: Place, tmp_path: Path, changes: dict[str, Any]) -> None:
-    """D-5.2"""
+    """D-5.2, D-5.4"""
     wrong = replace(consignment_for(place.open().state), **changes)
     raw = seal(encode(wrong), CONSIGNMENT_TYPE, (CONSIGNMENT,))
     assert receive(place, put(tmp_path / "note", raw), code=3)["error"]["finding"] == "malformed"
@@ -328,13 +328,6 @@ def test_requests_are_answered_until_home_has_heard(place: Place, tmp_path: Path
 def first(place: Place, seq: int) -> dict[str, Any]:
     raw = (place.path / "outbox" / f"{seq}.report.json").read_bytes()
     return {"seq": seq, "digest": digest_of(raw)}
-
-
-def test_a_handler_that_the_release_brings_is_refused_by_its_name(tmp_path: Path) -> None:
-    """It exists, and nothing runs it in this version: that is another answer than that it does not exist."""
-    asked = (Request(request="1", handler="restart"), Request(request="2", handler="other"))
-    found = answer_requests(asked, frozenset({"restart"}))
-    assert [one.outcome for one in found] == ["refused", "no-such-handler"]
 
 
 def test_what_cannot_be_judged_is_not_waved_through(place: Place, tmp_path: Path) -> None:

@@ -1,0 +1,222 @@
+"""Run a handler at a held site: judge it, count the approvals, and record the begin before it and the end after it.
+
+The begin is synced before the handler begins. So a handler that a crash cut off is known to have begun: its outcome is
+`unknown`, and it is not run again unless its definition says that it may be repeated.
+"""
+
+import signal as signals
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+from manifests.documents.telemetry import Value
+from manifests.trust.private_keys import Signer
+from manifests.words.canonical import encode
+from manifests.words.digest import digest_of
+from manifests.words.errors import HostError, RefusedError, WaybillError
+from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
+from verifier.change.handlers import NO_SUCH_HANDLER, UseRequest, refusal_of, use_request
+from verifier.handlers.output import HandlerContext, HandlerOutput, Perform
+from verifier.handlers.program import check_program, run_program_handler
+from verifier.handlers.values import leaving_values, write_result
+from verifier.install.context import Runtime
+from verifier.install.result import WriteReport, check_idle
+from verifier.rules.agreement import ApprovalStatus, require_approvals
+from verifier.site.folder import Site
+from verifier.site.journal.chain import one_line
+from verifier.site.journal.events import HandlerAsked, HandlerBegan, HandlerEnded, RequestRefused
+
+# It is there for a site where a change is unfinished.
+RETRY = "retry-step"
+# Reasons for which a request that waits is answered for good.
+_FINAL = (NO_SUCH_HANDLER, "not-in-policy", "revoked", "wrong-parameters", "outside-window")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How the use of a handler ended.
+
+    Attributes:
+        values: What it stated; ``leaves`` is the name of the signal with which they leave, None if they do not.
+        lines: For people at the site.
+        report: The report that says so; None when none was written.
+        error: Why it did not succeed.
+    """
+
+    item: str
+    handler: str
+    outcome: str
+    reason: str | None
+    values: dict[str, Value]
+    leaves: str | None
+    lines: tuple[str, ...]
+    seconds: int
+    report: Path | None = None
+    error: WaybillError | None = None
+
+
+def ask_for(site: Site, name: str, parameters: dict[str, str]) -> str:
+    """Record that a person here asks for the use of a handler, at a held site; return the item.
+
+    Raises RefusedError when the policy does not list it, it is revoked, or a parameter is not of its type.
+    """
+    refusal = refusal_of(site, name, parameters)
+    if refusal is not None:
+        raise RefusedError(refusal.words, where=name, remedy=refusal.remedy, finding=refusal.reason)
+    number = site.state.reports.asked + 1
+    site.record(HandlerAsked(number=number, handler=name, parameters=parameters))
+    return f"h-{number}"
+
+
+def run_use(
+    site: Site, item: str, runtime: Runtime, write_report: WriteReport, signers: tuple[Signer, ...] = ()
+) -> RunResult:
+    """Run a use of a handler that waits, at a held site.
+
+    Steps: 1 it is still allowed; 2 people have approved it; 3 no change is unfinished, and this host can run it;
+    4 record the begin; 5 run it; 6 write the values that may leave; 7 record the end; 8 write a report.
+
+    Raises:
+        UsageError, RefusedError: It does not wait, or this site refuses it. A request is then answered as refused.
+        WaitingError: Approvals are needed; those of ``signers`` are recorded.
+    """
+    asked = _judge(site, item)  # 1
+    for signer in signers:
+        record_verdict(site, item, asked.plan, sign_verdict(site.policy, asked.plan, signer))
+    status = approval_status(site, asked)
+    require_approvals(status, item)  # 2
+    context = HandlerContext(site, runtime, write_report, asked.use.parameters)
+    _check_possible(context, asked)  # 3
+    start = site.host.stamp()
+    began = _begin(site, asked, status)  # 4
+    begun = site.host.monotonic()
+    output, error = _perform(context, asked)  # 5
+    seconds = max(0, int(site.host.monotonic() - begun))
+    values = leaving_values(asked.signal, output.values)
+    signal = asked.signal if values else None
+    result = write_result(site, began, signal, values, start) if signal is not None else None  # 6
+    withheld = digest_of(encode(dict(output.values))) if result is None and output.values else output.withheld
+    ended = HandlerEnded(
+        item=item,
+        outcome="timed-out" if output.timed_out else "ran" if output.reason is None else "failed",
+        reason=output.reason,
+        exit_code=output.exit_code,
+        seconds=seconds,
+        signal=signal.name if signal is not None else None,
+        result=digest_of(result) if result is not None else None,
+        withheld=withheld,
+        detail=one_line("; ".join(output.lines)),
+    )
+    site.record(ended)  # 7
+    leaves = asked.requested.consignment or result is not None or asked.known.handler.risk != "read-only"
+    return RunResult(
+        item=item,
+        handler=asked.use.handler,
+        outcome=ended.outcome,
+        reason=ended.reason,
+        values=dict(output.values),
+        leaves=ended.signal,
+        lines=output.lines,
+        seconds=seconds,
+        report=write_report(site, "handler") if leaves and not site.state.offboarded else None,  # 8
+        error=error or _failure(asked, ended),
+    )
+
+
+def _begin(site: Site, asked: UseRequest, status: ApprovalStatus) -> int:
+    """Record that the handler begins, durably; return the number of the entry."""
+    site.keep_document(encode(asked.use))
+    site.keep_document(encode(asked.plan))
+    event = HandlerBegan(
+        item=asked.item,
+        handler=asked.use.handler,
+        definition=asked.use.definition,
+        use=asked.use.digest,
+        plan=asked.plan.digest,
+        approvals=tuple(site.keep_document(approval.raw) for approval in status.approvals),
+    )
+    return site.record(event).record.seq
+
+
+def _judge(site: Site, item: str) -> UseRequest:
+    """Return the use with its plan. What this site refuses now is answered for good."""
+    try:
+        return use_request(site, item)
+    except RefusedError as error:
+        requested = site.state.requested(item)
+        if error.finding in _FINAL and requested is not None and requested.outcome == "waiting":
+            site.record(RequestRefused(item=item, reason=error.finding))
+        raise
+
+
+def _check_possible(context: HandlerContext, asked: UseRequest) -> None:
+    """Raise unless no change is unfinished, as far as the handler changes anything, and its program can run here."""
+    handler = asked.known.handler
+    if handler.risk != "read-only" and handler.name != RETRY:
+        check_idle(context.site)
+    if asked.known.release is not None:
+        check_program(context.running(), handler)
+
+
+def _perform(context: HandlerContext, asked: UseRequest) -> tuple[HandlerOutput, WaybillError | None]:
+    """Run the handler; a failure is an output too, with the error that says more."""
+    handler = asked.known.handler
+    try:
+        if asked.known.release is not None:
+            return run_program_handler(context, asked), None
+        perform = cast(Perform, import_module(f"verifier.handlers.{handler.name.replace('-', '_')}").perform)
+        # Only what reads can be stopped at any point; everything else has time limits of its own.
+        with _time_limit(handler.limits.seconds if handler.risk == "read-only" else 0):
+            return perform(context), None
+    except _TimeUp:
+        return HandlerOutput(timed_out=True), None
+    except WaybillError as error:
+        return HandlerOutput(reason=error.finding[:64], lines=(str(error),)), error
+    except OSError as error:
+        words = f"{error.filename or handler.name}: {(error.strerror or str(error)).lower()}"
+        failure = HostError(words, where=handler.name, remedy="repair that, then ask for the handler again")
+        return HandlerOutput(reason="host", lines=(words,)), failure
+
+
+def _failure(asked: UseRequest, ended: HandlerEnded) -> WaybillError | None:
+    """Return the error for a handler that ended without success and raised none."""
+    if ended.outcome == "ran":
+        return None
+    name = asked.use.handler
+    words = f"took longer than {asked.known.handler.limits.seconds} s" if ended.outcome == "timed-out" else "failed"
+    why = f" ({ended.reason.replace('-', ' ')})" if ended.reason else ""
+    code = f", exit code {ended.exit_code}" if ended.exit_code else ""
+    detail = f": {ended.detail}" if ended.detail else ""
+    return HostError(
+        f"{name} {words}{why}{code}{detail}",
+        where=ended.item,
+        remedy="read `waybill history`; a request is answered by the next report",
+        finding=f"handler-{ended.outcome}",
+    )
+
+
+class _TimeUp(BaseException):
+    """The time of a handler is up. Not an Exception: no handler may take it for a failure of its own."""
+
+
+@contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise _TimeUp in the block after so many seconds; 0 sets no limit."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _TimeUp
+
+    if not seconds:
+        yield
+        return
+    before = signals.signal(signals.SIGALRM, end)
+    signals.setitimer(signals.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signals.setitimer(signals.ITIMER_REAL, 0)
+        signals.signal(signals.SIGALRM, before)
