@@ -32,7 +32,10 @@ COMMANDS = {
         "verifier.commands.review:review_command",
         "Show what waits, what it would change, and who must approve.",
     ),
-    "check": ("verifier.commands.check:check_command", "Look for everything that this site lacks for an item."),
+    "check": (
+        "verifier.commands.check:check_command",
+        "Look for what this site lacks for an item, and at the site itself.",
+    ),
     "approve": ("verifier.commands.approve:approve_command", "Sign the plan of an item with your key."),
     "reject": ("verifier.commands.approve:reject_command", "Reject an item, or withdraw your approval of it."),
     "install": ("verifier.commands.install:install_command", "Install an approved item."),

@@ -5,6 +5,7 @@ from functools import partial
 
 import msgspec
 
+from manifests.authored.site_yaml import SiteFile
 from manifests.documents.host_needs import HostNeeds
 from manifests.words.errors import WaybillError
 from verifier.change.driver_steps import driver_context
@@ -26,7 +27,12 @@ def network_looks(site: Site, hop: Change, needs: HostNeeds) -> Iterator[tuple[s
     """Yield every look over the network that the needs ask for, by the name that ``host_facts`` has for it."""
     installed = hop.installed
     if needs.clock_seconds is not None:
-        yield "clock", partial(look_at_site_clock, site, installed, needs.clock_seconds)
+        yield (
+            "clock",
+            partial(
+                look_at_site_clock, site, installed.settings, registry_context(site, installed), needs.clock_seconds
+            ),
+        )
     for need in needs.certificates:
         endpoints, authorities = installed.settings.endpoints, site_authorities(site.path)
         look = partial(look_at_certificate, need.endpoint, need.days, endpoints, authorities, site.host.now())
@@ -37,7 +43,9 @@ def network_looks(site: Site, hop: Change, needs: HostNeeds) -> Iterator[tuple[s
         yield "kubernetes", partial(_kubernetes, site, installed, needs.kubernetes)
 
 
-def look_at_site_clock(site: Site, installed: Installed, need_seconds: int) -> Observation:
+def look_at_site_clock(
+    site: Site, settings: SiteFile, registry: DriverContext | None, need_seconds: int
+) -> Observation:
     """Compare the host's clock with those of the registry and of every HTTPS endpoint of ``site.yaml``."""
     now, tls = site.host.now, Tls(site_authorities(site.path))
 
@@ -55,10 +63,9 @@ def look_at_site_clock(site: Site, installed: Installed, need_seconds: int) -> O
             return ClockReading(None, str(error))
 
     clocks: dict[str, ReadClock] = {}
-    registry = registry_context(site, installed)
     if registry is not None:
         clocks[f"the registry {registry.settings['endpoint']}"] = partial(of_registry, registry)
-    for address in dict.fromkeys(installed.settings.endpoints.values()):
+    for address in dict.fromkeys(settings.endpoints.values()):
         if address.startswith("https://"):
             clocks[address] = partial(of_endpoint, address)
     return look_at_clock(clocks, need_seconds, now(), site.state.trust.time_floor)

@@ -3,9 +3,13 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
 from console.options import command
+from console.progress import progress
 from console.result import Result
 from manifests.words.errors import AttentionError, RefusedError, WaybillError
+from manifests.words.units import show_count
 from verifier.approval.items import approvable_of, hops_of
 from verifier.approval.queue import waiting_items
 from verifier.change.host_check import HostCheck, check_host
@@ -33,16 +37,19 @@ class ItemCheck:
 
 @command(examples=("waybill check", "waybill check r-1.4.2", "waybill check r-1.4.2 --json"))
 @items_argument(required=False)
+@click.option("--fast", is_flag=True, help="Without ITEM, do not hash the blobs of the store.")
 @site_option
-def check_command(items: tuple[str, ...], place: Path | None) -> Result:
+def check_command(items: tuple[str, ...], fast: bool, place: Path | None) -> Result:
     """Look for everything that this site lacks for ITEM; change nothing.
 
     It looks at drivers, settings, endpoints, programs, accounts, secrets, the registry, the sandbox and the space, and
     at what the release needs of the host: each need is passed, warned or failed. All findings are printed at once,
     with the lines to add to site.yaml. No approval is needed.
 
-    Several releases are one plan. Without ITEM, every release and configuration that waits is looked at. A registry has
-    to answer within 5 seconds.
+    Several releases are one plan. Without ITEM, every release and configuration that waits is looked at, and the site
+    itself: whether every blob of the store has its digest, what runs is as released, a rollback has its blobs and its
+    space, keys and secrets are closed to others, certificates are good for 30 days, the clock is right, the timers run.
+    What is asked over the network has to answer within 5 seconds.
     """
     site, runtime = open_here(place), runtime_here()
     if items:
@@ -51,7 +58,29 @@ def check_command(items: tuple[str, ...], place: Path | None) -> Result:
     for waiting in waiting_items(site):
         if waiting.head.kind in ("release", "config"):
             by_item[" ".join(waiting.items)] = check_item(site, waiting.items, runtime)
-    return _result(by_item, outbox_damage(site))
+    # Loads http.client, ssl, requests and yaml, which no check of an item needs.
+    from verifier.reporting.site_looks import look_at_site, store_bytes
+
+    with progress("store", 0 if fast else store_bytes(site)) as bar:
+        results = look_at_site(site, runtime.load, on_progress=None if fast else bar.advance)
+    return _with_site(_result(by_item, outbox_damage(site)), results)
+
+
+def _with_site(result: Result, results: tuple[PreflightResult, ...]) -> Result:
+    """Add the looks at the site. What failed for an item decides the exit code before what failed at the site."""
+    failed = [one for one in results if one.status == "failed"]
+    warned = sum(one.status == "warned" for one in results)
+    counts = ", ".join([*([f"{len(failed)} failed"] if failed else []), *([f"{warned} warned"] if warned else [])])
+    lines = [result.text, f"the site: {counts or 'everything passed'}", *(f"  {one.line}" for one in results)]
+    error = result.error
+    if failed and error is None:
+        error = AttentionError(
+            f"{len(failed)} of {show_count(len(results), 'look')} at the site failed: {failed[0].problem}",
+            where="site",
+            remedy=failed[0].remedy or "do what each line says, then run this command again",
+            finding="site-check",
+        )
+    return Result("\n".join(lines), {**result.data, "site": [preflight_data(one) for one in results]}, error)
 
 
 def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemCheck:

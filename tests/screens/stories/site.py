@@ -25,7 +25,7 @@ def unready_site(stage: Stage) -> None:
     stage.run("enroll", "small-1.0.0.tar", "--fingerprint", words, *NAMES, *people)
     stage.run("receive", "small-1.0.0.tar")
     stage.screen("queue-unready", "review")
-    stage.screen("check-unready", "check")
+    stage.screen("check-unready", "check", "r-1.0.0")
     stage.screen("review-unready", "review", "r-1.0.0")
     stage.screen("install-unready", "install", "r-1.0.0", "--dry-run")
 

@@ -16,6 +16,14 @@ def look_at_certificate(
     endpoint: str, days: int, endpoints: Mapping[str, str], authorities: tuple[Path, ...], now: datetime
 ) -> Observation:
     """Return whether the certificate of an endpoint of ``site.yaml`` is good for so many days from ``now`` on."""
+    end = certificate_of(endpoint, endpoints, authorities)
+    return end if isinstance(end, Observation) else certificate_observation(end, days, now)
+
+
+def certificate_of(
+    endpoint: str, endpoints: Mapping[str, str], authorities: tuple[Path, ...]
+) -> datetime | Observation:
+    """Return until when the certificate of an endpoint is good; else why it is not trusted, or cannot be seen."""
     address = endpoints.get(endpoint)
     if address is None:
         remedy = f"add `{endpoint}:` with its address under `endpoints:` in site.yaml"
@@ -24,13 +32,12 @@ def look_at_certificate(
         remedy = f"set an address https://HOST:PORT for `{endpoint}:` under `endpoints:` in site.yaml"
         return unseen(f"the endpoint is {address}", remedy)
     try:
-        end = certificate_end(HttpQuestion(address, tls=Tls(authorities)))
+        return certificate_end(HttpQuestion(address, tls=Tls(authorities)))
     except NoAnswerError as error:
         if error.certificate:
             remedy = "renew the certificate, or put its authority as a PEM file into the folder tls/ of the site"
             return Observation(met=False, text=str(error), remedy=remedy)
         return unseen(str(error), "start what serves the endpoint, or correct its address in site.yaml")
-    return certificate_observation(end, days, now)
 
 
 def certificate_observation(end: datetime, days: int, now: datetime) -> Observation:

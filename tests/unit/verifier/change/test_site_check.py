@@ -113,7 +113,9 @@ def test_check_prints_all_of_it_and_ends_as_refused(tmp_path: Path) -> None:
 def test_check_is_content_with_a_site_that_has_everything(tmp_path: Path) -> None:
     place = place_with(tmp_path, vendor())
     edit(place, ENDPOINTS, 'endpoints: {ready: "http://127.0.0.1:9"}')
-    assert call(place) == (0, "r-1.0.0: nothing is missing\n")
+    assert call(place, "r-1.0.0") == (0, "r-1.0.0: nothing is missing\n")
+    code, text = call(place)
+    assert (code, text.startswith("r-1.0.0: nothing is missing\nthe site: ")) == (0, True)
 
 
 def test_an_item_without_a_plan_is_a_finding(tmp_path: Path) -> None:
