@@ -54,11 +54,14 @@ from fleet.intake.scan import (
     walk,
 )
 from fleet.intake.signature_pool import Checker, CheckResult, collect, open_checker
+from fleet.intake.telemetry import WAITING_TIME, hold_telemetry, settle_telemetry
 from fleet.intake.transports import MAX_PICTURE, SymbolPool, read_symbols, scanned_texts, unpack
 from fleet.intake.zips import NESTED, UNREADABLE
 from fleet.ledger.opening import database_error, ledger_place
+from fleet.ledger.retention import delete_expired
 from fleet.ledger.tables import quarantine
 from manifests.documents.report import MAX_REPORT
+from manifests.documents.telemetry import MAX_TELEMETRY
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, WaybillError
 from manifests.words.packers import packer_of
@@ -104,6 +107,9 @@ def import_paths(
         run = _Run(engine, now, result, refused, ReleaseLibrary(trust))
         with open_checker(len(small)) as checker:
             new_keys = _import_batches(run, _read_all(small, mails, pool, result), checker)
+        settle_telemetry(engine, now, result, refused)
+        with engine.begin() as connection:
+            delete_expired(connection, now, WAITING_TIME)
         refused.write(engine, now, result)
         for keyid in sorted(new_keys):
             import_quarantined(engine, quarantine.c.keyid == keyid, now, result)
@@ -199,6 +205,11 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
     with run.engine.begin() as connection:
         known = known_reports(connection, [file.digest for file in batch.files])
         for i, (file, named_key) in enumerate(zip(batch.files, batch.keys, strict=True)):
+            if file.error is None and recognise(file.raw) == "telemetry":
+                wrong = hold_telemetry(connection, file.name, file.raw, run.now, result)
+                if wrong is not None:
+                    run.refused.add(wrong)
+                continue
             if file.digest in known:
                 add_replay(file, known[file.digest], result)
                 continue
@@ -223,7 +234,7 @@ def _write_batch(run: _Run, batch: _StartedBatch) -> frozenset[str]:
 
 
 def _read_all(paths: list[str], mails: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[list[ReportFile]]:
-    """Yield the report files in batches: those of ``paths``, of each long mail, and at the end those of pictures."""
+    """Yield the files in batches: those of ``paths``, of each long mail or file, and at the end those of pictures."""
     for batch in _batches(paths):
         yield list(_read(batch, pool, result))
     for mail in mails:
@@ -232,7 +243,8 @@ def _read_all(paths: list[str], mails: list[str], pool: SymbolPool, result: Impo
         except OSError as error:
             result.add(unreadable_result(mail, error))
             continue
-        yield list(_read_carrier(raw, mail, pool, result))
+        is_file = recognise_large(raw) == "telemetry"
+        yield [_report_file(mail, raw)] if is_file else list(_read_carrier(raw, mail, pool, result))
     if pool.left_out:
         name = f"{pool.left_out} QR symbols"
         result.add(FileResult(name, "unreadable", "more than one import can hold", "qr-too-many"))
@@ -330,7 +342,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             yield ReportFile(path, raw, digest_of(raw), None, bundle_error(path))
         elif is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
             yield from _read_carrier(raw, path, pool, result)
-        elif claim == "report":
+        elif claim in ("report", "telemetry"):
             yield _report_file(path, raw)
         elif claim == "picture":
             _read_picture(raw, path, pool, result)
@@ -362,7 +374,7 @@ def _read_large(
         if claim == "picture" and size <= MAX_PICTURE:
             _read_picture(read_start(entry.path, MAX_PICTURE), entry.path, pool, result)
             return
-        if is_carrier(raw) and size <= MAX_MAIL:
+        if (claim == "telemetry" and size <= MAX_TELEMETRY) or (is_carrier(raw) and size <= MAX_MAIL):
             mails.append(entry.path)
             return
         if claim == "compound":

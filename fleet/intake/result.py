@@ -39,11 +39,25 @@ FILE_AGAIN = "try another drive or reader; if it stays unreadable, ask the sende
 COPY_AGAIN = "copy it again from its source"
 _GENERAL = ("", MalformedError.usual, UntrustedError.usual, DamagedError.usual, OTHER_MEDIUM, REPLACE_MEDIUM)
 
-FileStatus = Literal["release", "report", "known", "quarantined", "unkept", "unreadable", "unused", "packed", "skipped"]
+FileStatus = Literal[
+    "release",
+    "report",
+    "telemetry",
+    "waiting",
+    "known",
+    "quarantined",
+    "unkept",
+    "unreadable",
+    "unused",
+    "packed",
+    "skipped",
+]
 # How each status is counted in the last line.
 COUNTED: dict[FileStatus, str] = {
     "release": "release",
     "report": "new report",
+    "telemetry": "new file of telemetry",
+    "waiting": "waiting",
     "known": "known already",
     "quarantined": "quarantined",
     "unkept": "refused and not kept",
@@ -209,7 +223,7 @@ def import_text(result: ImportResult) -> str:
     counts = [count + _different(result) if count.endswith(" quarantined") else count for count in counts]
     lines = [", ".join(counts) or ("nothing was taken in" if result.stopped else "no file was found")]
     for file in result.files:
-        if file.status in ("release", "quarantined", "unkept", "unreadable", "unused", "packed") or (
+        if file.status in ("release", "waiting", "quarantined", "unkept", "unreadable", "unused", "packed") or (
             file.status == "skipped" and file.finding
         ):
             lines.append(f"{file.status}: {file.name}: {file.text}")

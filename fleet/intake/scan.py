@@ -31,7 +31,7 @@ MAX_ENTRIES = 1_000_000
 MAX_DEPTH = 32
 
 FileKind = Literal["bundle", "small", "large", "special", "unreadable"]
-Claim = Literal["report", "armour", "scanned", "picture", "enrolment", "compound", "other", "foreign"]
+Claim = Literal["report", "telemetry", "armour", "scanned", "picture", "enrolment", "compound", "other", "foreign"]
 
 BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 # Names of files that are imported, as the commands that write them give them.
@@ -57,6 +57,8 @@ _REPORT_MARKS = (b"dsseEnvelope", b'"verificationMaterial":{"publicKey":{"hint":
 _SCANNED = re.compile(rb"(?:\A|[\r\n])WB1:")
 _HINT = re.compile(rb'"publicKey":\{"hint":"([A-Za-z0-9+/]{43}=)"\}')
 _PAYLOAD = re.compile(rb'"payload":"([A-Za-z0-9+/=]*)"')
+# The keys of canonical JSON are sorted: the start of a file of telemetry.
+_TELEMETRY = b'{"contract":"sha256:'
 _OURS = re.compile(rb'"(?:_type|type|payloadType|predicateType)"\s*:\s*"(?:application/vnd\.waybill\.|urn:waybill:)')
 
 
@@ -157,6 +159,8 @@ def recognise(data: bytes) -> Claim:
         return "scanned"
     if f'"{ENROLMENT_TYPE}"'.encode() in data:
         return "enrolment"
+    if data.startswith(_TELEMETRY):
+        return "telemetry"
     return "other" if _OURS.search(data) else "foreign"
 
 
@@ -205,11 +209,13 @@ def check_enrolment(path: Path) -> None:
 
 
 def recognise_large(start: bytes) -> Claim:
-    """Say what a file that is too long for a report claims to be: a picture, a compound file, a report, or foreign."""
+    """Say what a file that is longer than a report claims to be; foreign if none of these."""
     if start.startswith(PICTURES):
         return "picture"
     if start.startswith(_COMPOUND):
         return "compound"
+    if start.startswith(_TELEMETRY):
+        return "telemetry"
     return "report" if any(mark in start for mark in _REPORT_MARKS) else "foreign"
 
 

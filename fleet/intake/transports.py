@@ -82,7 +82,7 @@ def _carried(part: MailPart, pool: "SymbolPool") -> Iterator[CarriedReport]:
             yield CarriedReport(part.name, error)
         return
     claim = recognise(content)
-    if claim == "report":
+    if claim in ("report", "telemetry"):
         yield CarriedReport(part.name, content)
     elif claim == "armour":
         yield from _from_text(part.text if part.text is not None else plain_text(part.raw), part.name)

@@ -278,3 +278,38 @@ closures = Table(
     Column("purged_at", TIME),
     Column("purged", Text),
 )
+
+# Telemetry of sites: one row for each interval and combination of labels. `labels` and `values` are canonical JSON.
+telemetry = Table(
+    "telemetry",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
+    # The release that ran; empty while none did.
+    *required(signal=NAME, release=DIGEST, start=TIME, labels=Text),
+    # How much of the interval was counted: a later report may have more of it.
+    *required(seconds=BigInteger, values=Text),
+    # Number of the report that brought it, and the contract that allows it.
+    *required(seq=BigInteger, contract=DIGEST),
+    # When the contract's time is over.
+    Column("delete_at", TIME, nullable=False, index=True),
+    UniqueConstraint("enrolment_id", "signal", "start", "release", "labels"),
+)
+
+# Files of telemetry by digest: `waiting` for their report or their contract with their bytes, or `accepted` without.
+telemetry_files = Table(
+    "telemetry_files",
+    metadata,
+    Column("digest", DIGEST, primary_key=True),
+    Column("site_id", Integer, ForeignKey("sites.id"), nullable=False, index=True),
+    *required(seq=BigInteger, received_at=TIME, standing=String(16), why=Text, raw=LargeBinary),
+)
+
+# Which rows of telemetry were deleted when, because the time of their contract was over.
+deletions = Table(
+    "deletions",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False, index=True),
+    *required(signal=NAME, contract=DIGEST, rows=BigInteger, oldest=TIME, newest=TIME, deleted_at=TIME),
+)
