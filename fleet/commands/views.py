@@ -57,7 +57,8 @@ def show_command(site: str, place: str | None) -> Result:
 def list_command(kind: str, site: str | None, limit: int, place: str | None) -> Result:
     """List what the ledger holds, newest first.
 
-    KIND is one of: open alarms, consignments, open files in quarantine, releases, reports, decisions (resolutions).
+    KIND is one of: open alarms, consignments, open files in quarantine, releases, reports, telemetry,
+    telemetry that was deleted, decisions (resolutions).
     """
     with open_ledger(place) as engine:
         name = None if site is None else find_site(engine, site).site

@@ -8,7 +8,18 @@ from typing import Any  # SQLAlchemy's rows and queries have columns of any type
 
 from sqlalchemy import Engine, Select, select
 
-from fleet.ledger.tables import consignments, enrolments, findings, quarantine, releases, reports, resolutions, sites
+from fleet.ledger.tables import (
+    consignments,
+    deletions,
+    enrolments,
+    findings,
+    quarantine,
+    releases,
+    reports,
+    resolutions,
+    sites,
+    telemetry,
+)
 from manifests.words.errors import UsageError
 from manifests.words.text import table
 from manifests.words.time import age
@@ -81,6 +92,26 @@ def _reports() -> Select[Any]:
     )
 
 
+def _telemetry() -> Select[Any]:
+    names = ("signal", "start", "seconds", "release", "labels", "values", "seq", "contract", "delete_at")
+    return (
+        select(sites.c.site, *(telemetry.c[name] for name in names))
+        .join(enrolments, enrolments.c.id == telemetry.c.enrolment_id)
+        .join(sites, sites.c.id == enrolments.c.site_id)
+        .order_by(telemetry.c.start.desc(), sites.c.site, telemetry.c.signal, telemetry.c.labels, telemetry.c.id)
+    )
+
+
+def _deletions() -> Select[Any]:
+    names = ("signal", "rows", "oldest", "newest", "contract", "deleted_at")
+    return (
+        select(sites.c.site, *(deletions.c[name] for name in names))
+        .join(enrolments, enrolments.c.id == deletions.c.enrolment_id)
+        .join(sites, sites.c.id == enrolments.c.site_id)
+        .order_by(deletions.c.id.desc())
+    )
+
+
 def _releases() -> Select[Any]:
     names = ("product", "version", "channel", "epoch", "sequence", "issued_at", "digest")
     return select(*(releases.c[name] for name in names)).order_by(
@@ -98,6 +129,8 @@ KINDS = {
     "reports": _ListKind(
         _reports, ("site", "seq", "version", "state", "received_at", "made_at", "not_before", "digest")
     ),
+    "deletions": _ListKind(_deletions, ("site", "signal", "rows", "deleted_at")),
+    "telemetry": _ListKind(_telemetry, ("site", "signal", "start", "labels", "values", "seq")),
     "resolutions": _ListKind(_resolutions, ("number", "site", "kind", "accepted", "reason", "who", "resolved_at")),
 }
 

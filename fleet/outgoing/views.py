@@ -21,6 +21,7 @@ from fleet.ledger.tables import (
     sites,
     standings,
 )
+from fleet.outgoing.telemetry_view import TelemetryView, read_telemetry
 from fleet.rules.history import HistoryEvent, SiteReport, site_history
 from fleet.rules.values import FIRST_POLICY
 from manifests.documents.enrolment import SignedEnrolment, verify_enrolment
@@ -172,6 +173,7 @@ class SitePage:
     gaps: tuple[tuple[int, int], ...]
     claims: tuple[TelephoneClaim, ...]
     sent: tuple[SentConsignment, ...]
+    telemetry: TelemetryView
 
 
 _NEWEST = ("made_at", "received_at", "not_before", "release", "version")
@@ -273,6 +275,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
         places = select(positions.c.seq).where(own & positions.c.seq.between(1, row.seq))
         numbers = connection.execute(places.distinct().order_by(positions.c.seq)).scalars().all()
         sent = _sent(connection, row)
+        telemetry = read_telemetry(connection, row.site_id, row.enrolment_id)
     newest = next((entry.report for entry in reversed(held) if entry.report.chain.seq == row.seq), None)
     return SitePage(
         row=row,
@@ -282,6 +285,7 @@ def show_site(engine: Engine, text: str) -> SitePage:
         gaps=tuple(_gaps(numbers)),
         claims=claims,
         sent=sent,
+        telemetry=telemetry,
     )
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 import msgspec
 
 from fleet.outgoing.offboard import OffboardingState
+from fleet.outgoing.telemetry_view import telemetry_lines
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
 from fleet.rules.history import HistoryEvent
 from manifests.documents.report import Report
@@ -126,6 +127,7 @@ def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *,
     lines += ["", table(fields)]
     if ending is not None:
         lines += ["", offboarding_text(ending)]
+    lines += telemetry_lines(page.telemetry, verbose=verbose)
     lines += ["", table(_page_details(page, last=None if verbose else SHOWN_LAST))]
     events = page.history if verbose else page.history[-SHOWN_EVENTS:]
     hidden = len(page.history) - len(events)
@@ -261,6 +263,7 @@ def page_data(page: SitePage, ending: OffboardingState | None) -> dict[str, obje
         "lines": msgspec.to_builtins(page.claims),
         "consignments": msgspec.to_builtins(page.sent),
         "ending": offboarding_data(ending) if ending else None,
+        "telemetry": msgspec.to_builtins(page.telemetry),
         "gaps": [list(gap) for gap in page.gaps],
         "history": [{**msgspec.to_builtins(event), "at": event.at or ""} for event in page.history],
     }

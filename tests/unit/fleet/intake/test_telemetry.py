@@ -16,6 +16,9 @@ from fleet.intake.result import ImportResult, import_attention
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import contracts, deletions, findings, quarantine, telemetry, telemetry_files
 from fleet.outgoing.enrol import enroll
+from fleet.outgoing.listing import list_kind
+from fleet.outgoing.views import show_site
+from fleet.outgoing.views_text import page_text
 from manifests.documents import report as r
 from manifests.documents.contract import Contract, Keep, Signal, SignalSource, Values
 from manifests.documents.enrolment import verify_enrolment
@@ -262,3 +265,21 @@ def test_a_clock_far_ahead_keeps_nothing_longer(engine: Engine, site: Reporter, 
     (medium / "note.txt").write_text("nothing of ours")
     took(engine, medium / "note.txt", at=NOW + timedelta(days=31))
     assert not rows_of(engine)
+
+
+def test_people_see_the_newest_interval_of_each_signal(engine: Engine, site: Reporter, medium: Path) -> None:
+    days = tuple(codes(day, start=f"2026-05-0{day}T00:00:00Z") for day in (1, 2))
+    load = TelemetryRow(
+        start="2026-05-30T01:00:00Z", seconds=3600, labels={"route": "in"}, values={"p99": 7, "ready": True}
+    )
+    written(site, medium, SignalRows(signal="codes", rows=days), SignalRows(signal="load", rows=(load,)))
+    took(engine, medium)
+    page = show_site(engine, "east")
+    text = page_text(page, None, NOW, verbose=False)
+    assert "code E1, count 2" in text and "code E1, count 1" not in text
+    assert "route in" in text and "p99 7 ms, ready yes" in text
+    listed = list_kind(engine, "telemetry", site=site.site, limit=10)
+    assert [row[listed.columns.index("start")].day for row in listed.rows] == [30, 2, 1]
+    took(engine, medium, at=NOW + timedelta(days=40))
+    assert "2 rows of telemetry deleted" in page_text(show_site(engine, "east"), None, NOW, verbose=False)
+    assert [row[1] for row in list_kind(engine, "deletions", site=None, limit=10).rows] == ["codes"]

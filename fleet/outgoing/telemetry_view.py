@@ -1,0 +1,134 @@
+"""Read the telemetry of one site from the ledger: the newest rows of each signal, as values and as text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from fleet.ledger.tables import contracts, deletions, telemetry, telemetry_files
+from manifests.documents.contract import Contract, parse_contract
+from manifests.documents.telemetry import Value
+from manifests.words.text import short_digest, table
+from manifests.words.time import rfc3339
+from manifests.words.units import show_count, show_duration
+
+# Rows of the newest interval of a signal that a page shows without --verbose.
+SHOWN_ROWS = 8
+
+
+@dataclass(frozen=True)
+class TelemetryRowView:
+    """One row.
+
+    Attributes:
+        release: Digest of the release that ran; empty while none did.
+        report: Number of the report that brought it.
+    """
+
+    start: datetime
+    seconds: int
+    release: str
+    labels: dict[str, str]
+    values: dict[str, Value]
+    report: int
+
+
+@dataclass(frozen=True)
+class SignalView:
+    """The newest interval of one signal.
+
+    Attributes:
+        units: By field, as the contract states them.
+        count: Rows of the signal in the ledger, older ones included.
+    """
+
+    signal: str
+    units: dict[str, str]
+    rows: tuple[TelemetryRowView, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class TelemetryView:
+    """What the ledger holds of a site's telemetry.
+
+    Attributes:
+        waiting: Number and reason of each file that waits for its report or its contract.
+        deleted: Rows that were deleted because the time of their contract was over.
+    """
+
+    signals: tuple[SignalView, ...]
+    waiting: tuple[tuple[int, str], ...]
+    deleted: int
+
+
+def read_telemetry(connection: Connection, site_id: int, enrolment_id: int) -> TelemetryView:
+    """Return the newest interval of each signal of a site."""
+    here = telemetry.c.enrolment_id == enrolment_id
+    newest = select(telemetry.c.signal, func.max(telemetry.c.start), func.count()).where(here)
+    signals = []
+    for signal, start, count in connection.execute(newest.group_by(telemetry.c.signal).order_by(telemetry.c.signal)):
+        query = select(telemetry).where(here & (telemetry.c.signal == signal) & (telemetry.c.start == start))
+        found = connection.execute(query.order_by(telemetry.c.labels, telemetry.c.release)).all()
+        rows = tuple(
+            TelemetryRowView(
+                start=row.start,
+                seconds=row.seconds,
+                release=row.release,
+                labels=msgspec.json.decode(row.labels),
+                values=msgspec.json.decode(row._mapping["values"]),
+                report=row.seq,
+            )
+            for row in found
+        )
+        units = _units(connection, found[0].contract, signal) if found else {}
+        signals.append(SignalView(signal, units, rows, count))
+    files = (telemetry_files.c.site_id == site_id) & (telemetry_files.c.standing == "waiting")
+    query = select(telemetry_files.c.seq, telemetry_files.c.why).where(files).order_by(telemetry_files.c.seq)
+    gone = select(func.coalesce(func.sum(deletions.c.rows), 0)).where(deletions.c.enrolment_id == enrolment_id)
+    return TelemetryView(
+        signals=tuple(signals),
+        waiting=tuple((row.seq, row.why) for row in connection.execute(query)),
+        deleted=int(connection.execute(gone).scalar_one()),
+    )
+
+
+def _units(connection: Connection, digest: str, signal: str) -> dict[str, str]:
+    raw = connection.execute(select(contracts.c.raw).where(contracts.c.digest == digest)).scalar()
+    contract: Contract | None = None if raw is None else parse_contract(raw)
+    named = next((one for one in contract.signals if one.name == signal), None) if contract else None
+    if named is None:
+        return {}
+    units = {name: values.unit for name, values in named.fields.items() if values.unit is not None}
+    return units | {name: "s" for name, values in named.fields.items() if values.duration is not None}
+
+
+def telemetry_lines(view: TelemetryView, *, verbose: bool) -> list[str]:
+    """Return the telemetry for people: one line for each row of the newest interval of each signal."""
+    rows = [row for signal in view.signals for row in _signal_rows(signal, verbose=verbose)]
+    lines = ["", "telemetry:", table(rows, ("signal", "from", "over", "labels", "values"))] if rows else []
+    if view.waiting:
+        numbers = ", ".join(f"{seq} ({why or 'not judged yet'})" for seq, why in view.waiting)
+        lines.append(f"telemetry that waits: report {numbers}")
+    if view.deleted:
+        lines.append(f"{show_count(view.deleted, 'row')} of telemetry deleted: the time of the contract was over")
+    return lines
+
+
+def _signal_rows(signal: SignalView, *, verbose: bool) -> Iterator[tuple[str, ...]]:
+    shown = signal.rows if verbose else signal.rows[:SHOWN_ROWS]
+    for i, row in enumerate(shown):
+        labels = ", ".join(f"{name} {value}" for name, value in row.labels.items())
+        over = show_duration(row.seconds) if row.seconds else "a moment"
+        values = ", ".join(_value(name, value, signal.units) for name, value in row.values.items())
+        yield signal.signal if i == 0 else "", rfc3339(row.start), over, labels or "-", values
+    if len(signal.rows) > len(shown):
+        yield "", "", "", "", f"{len(signal.rows) - len(shown)} more rows: --verbose"
+
+
+def _value(name: str, value: Value, units: dict[str, str]) -> str:
+    shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    shown = short_digest(shown) if shown.startswith("sha256:") else shown
+    return f"{name} {shown}{' ' + units[name] if name in units else ''}"
