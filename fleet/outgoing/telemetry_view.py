@@ -71,7 +71,7 @@ def read_telemetry(connection: Connection, site_id: int, enrolment_id: int) -> T
     signals = []
     for signal, start, count in connection.execute(newest.group_by(telemetry.c.signal).order_by(telemetry.c.signal)):
         query = select(telemetry).where(here & (telemetry.c.signal == signal) & (telemetry.c.start == start))
-        found = connection.execute(query.order_by(telemetry.c.labels, telemetry.c.release)).all()
+        stored = connection.execute(query.order_by(telemetry.c.labels, telemetry.c.release)).all()
         rows = tuple(
             TelemetryRowView(
                 start=row.start,
@@ -81,9 +81,9 @@ def read_telemetry(connection: Connection, site_id: int, enrolment_id: int) -> T
                 values=msgspec.json.decode(row._mapping["values"]),
                 report=row.seq,
             )
-            for row in found
+            for row in stored
         )
-        units = _units(connection, found[0].contract, signal) if found else {}
+        units = _units(connection, stored[0].contract, signal) if stored else {}
         signals.append(SignalView(signal, units, rows, count))
     files = (telemetry_files.c.site_id == site_id) & (telemetry_files.c.standing == "waiting")
     query = select(telemetry_files.c.seq, telemetry_files.c.why).where(files).order_by(telemetry_files.c.seq)
