@@ -36,7 +36,7 @@ def telemetry_breaches(telemetry: Telemetry, size: int, contract: Contract) -> t
 
 
 def _signal_breaches(rows: SignalRows, contract: Contract) -> Iterator[str]:
-    signal = next((one for one in contract.signals if one.name == rows.signal), None)
+    signal = next((listed for listed in contract.signals if listed.name == rows.signal), None)
     if signal is None or signal.kind == "deployment-state":
         yield "a signal that the contract does not list"
         return
