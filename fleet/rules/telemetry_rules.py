@@ -27,12 +27,12 @@ def telemetry_breaches(telemetry: Telemetry, size: int, contract: Contract) -> t
     Args:
         size: Of the file, in bytes.
     """
-    found = (
+    breaches = (
         [] if size <= contract.telemetry_bytes else [f"{size} bytes, the contract allows {contract.telemetry_bytes}"]
     )
     for rows in telemetry.signals:
-        found += _signal_breaches(rows, contract)
-    return tuple(dict.fromkeys(found))[:MAX_NAMED]
+        breaches += _signal_breaches(rows, contract)
+    return tuple(dict.fromkeys(breaches))[:MAX_NAMED]
 
 
 def _signal_breaches(rows: SignalRows, contract: Contract) -> Iterator[str]:
