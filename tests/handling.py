@@ -13,7 +13,7 @@ from manifests.documents.contract import Contract, Values
 from manifests.words.digest import Blob, digest_of
 from tests.consignments import consignment_for, signed
 from tests.governed import policy_text, write_policy
-from tests.place import Place, make_place
+from tests.place import ENDPOINTS, Place, make_place
 from tests.vendor import CONTRACT_YAML, Vendor
 from verifier.handlers.run import RunResult, ask_for, run_use
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
@@ -119,14 +119,17 @@ def commands_text(**commands: str) -> str:
     return f"commands:\n{listed}"
 
 
-def handling_place(folder: Path, vendor: Vendor | None = None, user: str = str(USER), **commands: str) -> Place:
+def handling_place(
+    folder: Path, vendor: Vendor | None = None, user: str = str(USER), endpoints: str = ENDPOINTS, **commands: str
+) -> Place:
     """A site where the release runs and policy 2 lists ``commands``; its programs run as an account of their own."""
     vendor = vendor or handling()
     place = make_place(folder, vendor)
     place.tell = lambda site, cause: write_report(site, site.disk, place.clock.at, cause=cause, look=place.look)
     yaml = place.path / "site.yaml"
     program = f"\n  program: {{user: {user}}}" if user else ""
-    yaml.write_text(yaml.read_text().replace("  store: {}", f"  store: {{}}{program}"))
+    text = yaml.read_text().replace("  store: {}", f"  store: {{}}{program}")
+    yaml.write_text(text.replace(ENDPOINTS, endpoints))
     result = place.bring(vendor.write(folder / "1.tar"))
     assert result.error is None, result.error
     allow(place, **commands)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from console.clock import utc_now
-from console.options import command, passphrase_option
+from console.options import command, passphrase_option, text_option
 from console.result import Result
 from content.commands.open_key import open_keys
 from fleet.commands.options import check_keys, fleet_option, key_option, named_roots, open_ledger, pin, root_option
@@ -25,6 +25,7 @@ from fleet.outgoing.views import find_site
 from manifests.documents.authorisation import MAX_AUTHORISATION
 from manifests.trust.keys import read_capped
 from manifests.trust.revocations import MAX_REVOCATIONS
+from manifests.words.errors import UsageError
 
 
 @command(
@@ -32,7 +33,7 @@ from manifests.trust.revocations import MAX_REVOCATIONS
     examples=(
         "waybill fleet consign east west -o MEDIUM --key consignment-1.key",
         "waybill fleet consign east -o MEDIUM --key consignment-1.key \\\n"
-        "    --request 'restart-component component=api'",
+        "    --request 'restart-component component=api' --for-reports 3",
     ),
 )
 @click.argument("sites", nargs=-1, metavar="SITE...", required=True)
@@ -55,6 +56,13 @@ from manifests.trust.revocations import MAX_REVOCATIONS
     help="Named handler that the site's people are asked to allow. Repeatable.",
 )
 @click.option(
+    "--for-reports",
+    type=click.IntRange(min=1, max=1000),
+    metavar="N",
+    help="The requests may run before the next N reports of a site. Default: without a limit.",
+)
+@text_option("--why", help="Reason for the requests, which the site's people read.")
+@click.option(
     "--authorisation",
     "authorisations",
     multiple=True,
@@ -71,6 +79,8 @@ def consign_command(
     keys: tuple[str, ...],
     revocations: Path | None,
     requests: tuple[str, ...],
+    for_reports: int | None,
+    why: str | None,
     authorisations: tuple[Path, ...],
     root: Path | None,
     place: str | None,
@@ -82,7 +92,10 @@ def consign_command(
     newest release for it, and what the options name. All are signed or none. A bundle may lie beside them.
     """
     check_keys(keys)
-    parsed = tuple(parse_request(text, number) for number, text in enumerate(requests, 1))
+    if not requests and (for_reports is not None or why is not None):
+        problem, remedy = "--for-reports and --why are about requests", "add --request 'HANDLER [NAME=VALUE]...'"
+        raise UsageError(problem, where="--request", remedy=remedy)
+    parsed = tuple(parse_request(text, number, why) for number, text in enumerate(requests, 1))
     with open_ledger(place) as engine:
         named = named_roots(root)
         # One consignment for a site, however often and by whatever end of its id it is named.
@@ -98,7 +111,7 @@ def consign_command(
             for path in authorisations
         )
         # Keys are opened after all checks: nobody types a passphrase in vain.
-        order = ConsignmentOrder(signing, open_keys(keys, passphrase_fd), revoked, parsed, carried)
+        order = ConsignmentOrder(signing, open_keys(keys, passphrase_fd), revoked, parsed, carried, for_reports)
         signed = consign(engine, rows, order, utc_now(), challenge=lambda: secrets.token_bytes(32))
         written = write_medium(engine, medium, signed, utc_now())
         pin(engine, named)

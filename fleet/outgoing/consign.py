@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from msgspec import Struct, ValidationError, convert
+from msgspec.structs import replace
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from content.signing.files import replace_file
@@ -19,6 +20,8 @@ from fleet.ledger.tables import closures, consignments, enrolments, keys, releas
 from fleet.outgoing.views import SiteRow
 from manifests.documents.authorisation import parse_authorisation, verify_authorisation
 from manifests.documents.consignment import Consignment, Newest, Request, sign_consignment, verify_consignment
+from manifests.documents.handler_catalogue import BUILT_IN
+from manifests.documents.handler_use import parameter_problem
 from manifests.documents.release import Audience
 from manifests.documents.release_reader import parse_release
 from manifests.documents.report import Acknowledged
@@ -46,6 +49,7 @@ class ConsignmentOrder:
     Attributes:
         root: The root document by which sites will judge the signatures.
         requests, authorisations, revocations: Carried by each consignment.
+        for_reports: How many reports of a site after its newest one its requests are for; None for any number.
     """
 
     root: SignedRoot
@@ -53,6 +57,7 @@ class ConsignmentOrder:
     revocations: Envelope | None = None
     requests: tuple[Request, ...] = ()
     authorisations: tuple[Envelope, ...] = ()
+    for_reports: int | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +175,7 @@ def _misfit(connection: Connection, row: SiteRow, envelope: Envelope) -> str | N
     return None
 
 
-def parse_request(text: str, number: int) -> Request:
+def parse_request(text: str, number: int, why: str | None = None) -> Request:
     """Parse ``HANDLER name=value …``, split at spaces: nothing here passes a shell.
 
     Raises UsageError for a missing handler, a parameter without ``=`` or given twice, or a value that is not a word.
@@ -184,7 +189,8 @@ def parse_request(text: str, number: int) -> Request:
             raise UsageError(problem, where="--request", remedy=f"write {_EXAMPLE}")
         parameters[name] = value
     try:
-        return convert({"request": f"q{number}", "handler": handler, "parameters": parameters}, Request)
+        given = {"request": f"q{number}", "handler": handler, "parameters": parameters, "why": why}
+        return convert(given, Request)
     except ValidationError as error:
         problem = f"{text!r} is not a request: {str(error)[:1].lower()}{str(error)[1:]}"
         raise UsageError(problem, where="--request", remedy=f"write {_EXAMPLE}") from None
@@ -293,25 +299,40 @@ def _compose(
         acknowledged=None if row.forked_at is not None else _newest_report(connection, row),
         newest=_newest_release(connection, row, order.root.root, cache),
         revocations=order.revocations,
-        requests=(*order.requests, *_offboard_requests(connection, row)),
+        requests=(*_with_window(connection, row, order), *_offboard_requests(connection, row)),
         authorisations=order.authorisations,
     )
 
 
+def _with_window(connection: Connection, row: SiteRow, order: ConsignmentOrder) -> tuple[Request, ...]:
+    """Return the requests with their window: the reports after the newest one of the site that is here."""
+    if order.for_reports is None:
+        return order.requests
+    newest = _newest_report(connection, row)
+    last = (newest.seq if newest is not None else 0) + order.for_reports
+    return tuple(replace(request, last_report=last) for request in order.requests)
+
+
 def _unknown_handlers(connection: Connection, requests: tuple[Request, ...]) -> tuple[str, ...]:
-    """Return a note for each requested handler that no release of the ledger has: perhaps its name is mistyped."""
+    """Return a note for each requested handler that nobody has, and for wrong parameters of one of the verifier."""
     if not requests:
         return ()
+    built_in = (
+        parameter_problem(BUILT_IN[request.handler], request.parameters, frozenset(request.parameters.values()))
+        for request in requests
+        if request.handler in BUILT_IN
+    )
     known = {
         handler.name
         for raw in connection.execute(select(releases.c.raw)).scalars()
         for handler in parse_release(raw).handlers
     }
-    return tuple(
+    unknown = (
         f"no release in the ledger has the handler {request.handler}"
         for request in requests
-        if request.handler not in known
+        if request.handler not in known and request.handler not in BUILT_IN
     )
+    return (*unknown, *(problem for problem in built_in if problem is not None))
 
 
 def _site_note(row: SiteRow, root: SignedRoot) -> str | None:

@@ -76,6 +76,8 @@ class LimitsFile(Document, frozen=True, kw_only=True):
 
 
 class HandlerFile(Document, frozen=True, kw_only=True):
+    """``handlers: …``. ``endpoints`` is refused: the sandbox of a handler has no network."""
+
     name: Name
     does: Text
     source: Text
@@ -86,6 +88,7 @@ class HandlerFile(Document, frozen=True, kw_only=True):
     repeatable: bool
     limits: LimitsFile
     returns: Word | None = None
+    endpoints: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
 
 
 class StepFile(Document, frozen=True, kw_only=True):

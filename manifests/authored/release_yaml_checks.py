@@ -7,6 +7,7 @@ from manifests.authored.handwritten import Faults, Handwritten
 from manifests.authored.release_yaml import NONE, HandlerFile, HostFile, ImageFile, ProbeFile, ReleaseFile, parse_from
 from manifests.authored.values_yaml import compile_values
 from manifests.documents.contract import Contract
+from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
 from manifests.documents.host_needs import host_contradictions
 from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
@@ -69,10 +70,15 @@ def reference_problems(
 
 
 def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:
-    """Signals read probes and handlers of this release."""
+    """Signals read probes and handlers of this release, or what a handler of the verifier states."""
     probes = {probe.name for probe in release.probes}
-    handlers = {handler.name for handler in release.handlers}
+    handlers = {*BUILT_IN, *(handler.name for handler in release.handlers)}
     for signal in contract.signals:
+        handler = getattr(signal.source, "handler", None)
+        stated = RESULTS.get(handler or "")
+        if stated is not None and (others := ", ".join(sorted(set(signal.fields) - set(stated)))):
+            problem = f"signal {signal.name!r} of {release.contract} has {others}, which {handler} does not state"
+            yield file.wrong(problem, "$.contract", f"it states {', '.join(stated)}")
         for verb, kind, names in (("reads", "probe", probes), ("needs", "handler", handlers)):
             name = getattr(signal.source, kind, None)
             if name is not None and name not in names:
@@ -264,6 +270,14 @@ def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile)
 
 
 def _handler(file: Handwritten, path: str, handler: HandlerFile, release: ReleaseFile) -> Iterator[WaybillError]:
+    if handler.name in BUILT_IN:
+        problem = f"{handler.name!r} is a handler of every verifier, which never runs another one under this name"
+        yield file.wrong(problem, f"{path}.name", "give the handler another name")
+    if handler.endpoints:
+        problem = (
+            f"handler {handler.name!r} needs {', '.join(handler.endpoints)}; the sandbox of a handler has no network"
+        )
+        yield file.wrong(problem, f"{path}.endpoints", "leave out `endpoints`, or use a probe or a collector")
     if handler.run[0] not in {one.name for one in release.programs}:
         yield file.wrong(f"{handler.run[0]!r} is not a program of this release", f"{path}.run")
     used = [match[1] for word in handler.run[1:] if (match := _PARAMETER.fullmatch(word))]

@@ -30,6 +30,7 @@ from manifests.words.text import QUOTE, one_line
 from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
 from verifier.approval.page import as_page, write_new
+from verifier.commands.show_handler import show_handler
 from verifier.commands.trust_options import NamedTrust, find_trust, name_other_trust, with_trust
 from verifier.documents.enrolment_paper import check_quorum, enrolment_paper
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
@@ -66,6 +67,8 @@ def show_command(
 ) -> Result:
     """Explain FILE in words: a bundle, a signed document of any kind, or a folder of `sign --prepare`.
 
+    At a site FILE can be the name of a handler: its definition, and whether it may and can run there.
+
     The first line names who signed it, or says that it is not verified.
 
     --page writes the paper that a vendor hands over by another way than the medium: the fingerprint of the root, the
@@ -78,6 +81,8 @@ def show_command(
         raise UsageError("--pem prints keys, --page writes a paper", where="--page", remedy="leave out one of them")
     if page is not None:
         return _paper(file, page, kit, minimum)
+    if role is None and (handler := show_handler(file, site)) is not None:
+        return handler
     if file.is_dir() and is_request(file):
         return _plain(show_request(file, fingerprint))
     if file.is_dir():

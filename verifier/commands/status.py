@@ -11,6 +11,7 @@ from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.commands.site_options import look_here, runtime_here, site_option
+from verifier.handlers.possible import sandbox_lines
 from verifier.reporting.health import measure_health
 from verifier.reporting.status import broken_status, read_status
 
@@ -34,4 +35,6 @@ def status_command(fast: bool, place: Path | None) -> Result:
             unseen = str(error)
     waiting = waiting_items(site)
     status = read_status(site, waiting, components, now, health=health, unseen=unseen)
-    return Result(status.text, status.data, status.error)
+    handlers = () if fast else sandbox_lines(site)
+    text = "\n".join((status.text, *(("", *handlers) if handlers else ())))
+    return Result(text, {**status.data, "handlers": list(handlers)}, status.error)

@@ -230,6 +230,22 @@ def test_a_request_is_words(text: str) -> None:
         parse_request(text, 1)
 
 
+def test_requests_have_a_window_for_each_site_and_wrong_parameters_are_noted(engine: Engine, tmp_path: Path) -> None:
+    one, two = sites_of(engine, 2)
+    bring(engine, tmp_path / "in", two.report())
+    asked = (parse_request("journal-excerpt kind=secrets", 1, "a look"), parse_request("inventory", 2))
+    order = ConsignmentOrder(ROOT_ONE, (CONSIGNMENT,), requests=asked, for_reports=3)
+    rows = tuple(find_site(engine, site.site) for site in (one, two))
+    made = consign(engine, rows, order, NOW, challenge=lambda: secrets.token_bytes(32))
+    for signed in made:
+        note = peek_consignment(signed.raw, "note")
+        newest = note.acknowledged.seq if note.acknowledged else 0
+        assert [request.last_report for request in note.requests] == [newest + 3] * 2
+        assert [request.why for request in note.requests] == ["a look", None]
+        assert any("parameter kind is secrets, expected one of" in line for line in signed.notes)
+        assert not any("inventory" in line for line in signed.notes)
+
+
 def test_carried_papers_are_judged_at_home(engine: Engine) -> None:
     other = seal(encode(Revocations(vendor="small-works", version=3)), REVOCATIONS_TYPE, (RELEASE,))
     with pytest.raises(UntrustedError, match="0 of the 1 root keys"):
@@ -386,7 +402,10 @@ def test_support_asks_the_site_answers(tmp_path: Path, monkeypatch: pytest.Monke
     fleet(tmp_path, "import", str(tmp_path / "1.tar"), str(tmp_path / "home-1"))
     medium = tmp_path / "medium"
     assert fleet(tmp_path, "consign", "east", "-o", str(medium), code=2)["error"]["where"] == "--key"
-    words = ("consign", "east", "-o", str(medium), "--key", str(key), "--request", "restart-component component=api")
+    plain = ("consign", "east", "-o", str(medium), "--key", str(key))
+    assert fleet(tmp_path, *plain, "--why", "x", code=2)["error"]["where"] == "--request"
+    asked = ("--request", "restart-component component=api", "--why", "it answers slowly", "--for-reports", "5")
+    words = (*plain, *asked)
     monkeypatch.setattr(consign_module, "utc_now", lambda: datetime(2026, 3, 2, tzinfo=UTC))
     made = fleet(tmp_path, *words)["consignments"][0]
     assert (made["number"], made["acknowledged"]) == (1, 1)
@@ -410,7 +429,8 @@ def test_support_asks_the_site_answers(tmp_path: Path, monkeypatch: pytest.Monke
     assert page["consignments"][0]["answered"] == 2
     assert page["report"]["chain"]["acknowledged"]["seq"] == 1
     assert page["report"]["chain"].get("earlier", []) == []
-    assert page["report"]["requests"][0]["outcome"] == "no-such-handler"
+    answer = page["report"]["requests"][0]
+    assert (answer["outcome"], answer["reason"]) == ("refused", "not-in-policy")
     assert not [one for site in done["sites"].values() for one in site["findings"] if one["alarm"]]
     text = CliRunner().invoke(fleet_group, ["show", "east", "--fleet", str(tmp_path / "ledger")]).stdout
     assert "between 2026-03-02T00:00:00Z (the challenge of consignment 1) and 20" in text

@@ -129,6 +129,13 @@ RELEASE_CASES: list[tuple[str, Change, str, str]] = [
     ("host port twice", put("host")({"ports": [80, 80]}), '"ports"', "an entry is given twice"),
     ("host warning", put("host")({"cores": 2, "warn": ["disk"]}), '"warn"', "disk only warns, and is not stated"),
     ("two signers", put("signers", "ci", "issuer")("i"), '"ci": {', "needs either key, or identity and issuer"),
+    (
+        "built-in handler",
+        put("handlers", 0, "name")("inventory"),
+        '"name"',
+        "'inventory' is a handler of every verifier",
+    ),
+    ("network", put("handlers", 0, "endpoints")(["api"]), '"endpoints"', "the sandbox of a handler has no network"),
     ("program", put("handlers", 0, "run")(["sh", "-c", "{which}"]), '"run"', "'sh' is not a program"),
     ("unknown parameter", add("handlers", 0, "run")("{x}"), '"run"', "{x} is not under `parameters`"),
     ("mixed parameter", add("handlers", 0, "run")("a={which}"), '"run"', "mixes a parameter with other text"),

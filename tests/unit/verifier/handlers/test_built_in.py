@@ -1,0 +1,206 @@
+"""Each handler of the verifier at a real site: what it finds and changes, and that its values are bounded."""
+
+import os
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from content.telemetry.counted import fits
+from manifests.documents.contract import Keep, Signal, SignalSource, check_values
+from manifests.documents.handler_catalogue import BUILT_IN, JOURNAL_KINDS, RESULTS, WAYBILL
+from manifests.documents.handler_use import arguments
+from manifests.documents.release import Handler
+from manifests.words.canonical import decode, encode
+from manifests.words.errors import RefusedError
+from tests.handling import handling_place, run
+from tests.place import Place
+from verifier.handlers import run as run_module
+from verifier.runtime.drivers.driver import DriverContext, DriverPlan
+from verifier.runtime.drivers.files import FilesDriver
+from verifier.site.blobs import blob_path
+from verifier.site.generations import read_running
+from verifier.site.journal import events
+
+ALLOWED = {name.replace("-", "_"): "allowed" for name in BUILT_IN}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return handling_place(tmp_path, None, "", **ALLOWED)
+
+
+def checked(place: Place, name: str, **parameters: str) -> dict[str, object]:
+    """The values, each of which the catalogue announces and bounds."""
+    result = run(place, name, **parameters)
+    bounds = Signal(
+        name="x",
+        kind="command-result",
+        source=SignalSource(handler=name),
+        fields=RESULTS[name],
+        keep=Keep(site=1, vendor=1),
+        why="a test",
+    )
+    assert [key for key, value in result.values.items() if not fits(bounds, key, value)] == []
+    return dict(result.values)
+
+
+def test_every_definition_is_whole_and_its_module_is_there() -> None:
+    for name, handler in BUILT_IN.items():
+        assert decode(encode(handler), Handler, name) == handler
+        assert handler.run[:2] == (WAYBILL, name)
+        assert (Path(run_module.__file__).parent / f"{name.replace('-', '_')}.py").is_file()
+        assert handler.source.endswith(f"{name.replace('-', '_')}.py")
+        for key, values in {**handler.parameters, **RESULTS[name]}.items():
+            check_values(values, name, key)
+        assert handler.may
+    assert arguments(BUILT_IN["journal-excerpt"], {"kind": "note"}) == (WAYBILL, "journal-excerpt", "note")
+
+
+def test_the_kinds_of_the_journal_are_all_there_are() -> None:
+    assert set(JOURNAL_KINDS) == {kind.__struct_config__.tag for kind in get_args(events.Event)}
+
+
+def test_health(place: Place) -> None:
+    assert checked(place, "health-snapshot") == {
+        "state": "confirmed",
+        "generation": 1,
+        "probes_passing": 0,
+        "probes_failing": 0,
+        "probes_unknown": 0,
+    }
+
+
+def test_inventory_sees_a_changed_file(place: Place) -> None:
+    assert checked(place, "inventory")["differs"] == 0
+    (file,) = (place.path / "srv").rglob("hello.txt")
+    file.chmod(0o644)
+    file.write_text("changed")
+    assert checked(place, "inventory")["differs"] == 1
+
+
+def test_store_check_sees_damage(place: Place) -> None:
+    whole = checked(place, "store-check")
+    assert (whole["missing"], whole["damaged"]) == (0, 0)
+    running = read_running(place.open())
+    assert running is not None
+    one, two = (blob.digest for blob in running.release.members[2:4])
+    path = blob_path(place.open().blobs, one)
+    path.chmod(0o644)
+    path.write_bytes(b"x" * path.stat().st_size)
+    blob_path(place.open().blobs, two).unlink()
+    damaged = checked(place, "store-check")
+    assert (damaged["missing"], damaged["damaged"], damaged["blobs"]) == (1, 1, whole["blobs"])
+
+
+def test_no_config_is_no_seal(place: Place) -> None:
+    result = run(place, "config-seal")
+    assert (result.outcome, result.reason) == ("failed", "no-config")
+    assert isinstance(result.error, RefusedError)
+
+
+def test_resources(place: Place) -> None:
+    values = checked(place, "resource-summary")
+    total, free = values["disk_total_mib"], values["disk_free_mib"]
+    assert isinstance(total, int)
+    assert isinstance(free, int)
+    assert total >= free > 0
+    assert values["clock_synchronised"] in ("yes", "no", "unknown")
+    assert values["kernel"] == os.uname().release.lower()
+
+
+def certificate(place: Place, name: str, days: int) -> None:
+    key, end = ec.generate_private_key(ec.SECP256R1()), place.clock.at + timedelta(days=days)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    (place.path / "tls").mkdir(exist_ok=True)
+    (place.path / "tls" / name).write_bytes(made.public_bytes(Encoding.PEM))
+
+
+def test_certificates(place: Place) -> None:
+    assert checked(place, "certificate-expiry") == {"certificates": 0, "expired": 0, "unreadable": 0}
+    certificate(place, "a.pem", 40)
+    certificate(place, "b.pem", -3)
+    (place.path / "tls" / "c.pem").write_text("no certificate")
+    assert checked(place, "certificate-expiry") == {
+        "certificates": 2,
+        "expired": 1,
+        "unreadable": 1,
+        "days_left": -3,
+    }
+
+
+def test_journal_counts_and_never_quotes(place: Place) -> None:
+    place.clock.at += timedelta(hours=1)
+    policies = checked(place, "journal-excerpt", kind="policy")
+    assert (policies["entries"], policies["last_age"]) == (2, 3600)
+    assert checked(place, "journal-excerpt", kind="offboarded") == {"entries": 0}
+
+
+def test_connectivity_tells_the_answers_apart(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as open_one, socket.socket() as closed_one:
+        closed_one.bind(("127.0.0.1", 0))
+        endpoints = (
+            f'endpoints: {{api: "tcp://127.0.0.1:{open_one.getsockname()[1]}", '
+            f'other: "http://127.0.0.1:{closed_one.getsockname()[1]}", log: "file:/var/log/x"}}'
+        )
+        place = handling_place(tmp_path, None, "", endpoints, **ALLOWED)
+        values = checked(place, "connectivity")
+    assert values == {"endpoints": 2, "reachable": 1, "refused": 1, "timed_out": 0, "failed": 0}
+
+
+def test_what_is_no_service_is_not_restarted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched: list[str] = []
+
+    def touch(self: FilesDriver, plan: DriverPlan, context: DriverContext) -> None:
+        touched.append(plan.step.step)
+
+    monkeypatch.setattr(FilesDriver, "deactivate", touch)
+    result = run(place, "restart-component", component="app")
+    assert (result.outcome, result.reason, touched) == ("failed", "not-kept-running", [])
+
+
+def test_nothing_to_retry_and_no_registry(place: Place) -> None:
+    assert run(place, "retry-step").reason == "nothing-to-retry"
+    assert run(place, "push-images-again").reason == "no-registry"
+
+
+def test_another_key(place: Place) -> None:
+    before = place.open().state.site_key
+    assert checked(place, "rotate-site-key") == {"key_epoch": 2}
+    assert place.open().state.site_key != before
+
+
+def test_what_only_reads_is_ended_at_its_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = msgspec.structs.replace(
+        BUILT_IN["inventory"], limits=msgspec.structs.replace(BUILT_IN["inventory"].limits, seconds=1)
+    )
+    monkeypatch.setitem(BUILT_IN, "inventory", slow)
+
+    def observe(self: FilesDriver, plan: DriverPlan, context: DriverContext) -> tuple[()]:
+        time.sleep(60)
+        return ()
+
+    monkeypatch.setattr(FilesDriver, "observe", observe)
+    begun = time.monotonic()
+    result = run(place, "inventory")
+    assert (result.outcome, result.values) == ("timed-out", {})
+    assert time.monotonic() - begun < 20
