@@ -64,7 +64,7 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
 
 
 class HelmDriverFile(Document, frozen=True, kw_only=True):
-    """``drivers: {helm: …}``; this version has no driver that reads it.
+    """``drivers: {helm: …}``; no driver reads it, only the look at the version of Kubernetes that a release needs.
 
     Attributes:
         kubeconfig: A secret: the file by which the cluster is reached.

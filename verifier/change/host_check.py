@@ -78,9 +78,7 @@ def check_host(site: Site, hops: tuple[Change, ...], load: LoadDriver) -> HostCh
     for (check, words_of_need), want in wanted.items():
         observation = observations.get((check, words_of_need), late)
         status = _status(site, observation, warns=_need_of(check) in want.needs.warn)
-        result = PreflightResult(
-            check, status, words_of_need, observation.text, "" if observation.met else observation.remedy
-        )
+        result = PreflightResult.of(check, words_of_need, observation, status)
         results.append(result)
         if status != "passed":
             findings.append(_finding(result, want.hop, observation))

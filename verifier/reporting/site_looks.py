@@ -13,17 +13,19 @@ from manifests.words.errors import WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are, show_count, show_size
 from verifier.change.consequences import reachable_generation
-from verifier.change.data_return import damage_of_former
+from verifier.change.data_return import contract_in_force, damage_of_former
 from verifier.change.driver_steps import LoadDriver, observe, plan_steps
 from verifier.change.host_network import look_at_site_clock, registry_context
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.site_check import check_rollbacks
 from verifier.change.space import space_needs
+from verifier.collecting.sources import endpoint_of
 from verifier.reporting.site_problems import current_problem
 from verifier.runtime.drivers.driver import DriverContext
 from verifier.runtime.preflight.certificates import certificate_observation, certificate_of
 from verifier.runtime.preflight.host_summary import clock_synchronised
 from verifier.runtime.preflight.modes import look_at_modes
+from verifier.runtime.preflight.registry import registry_certificate
 from verifier.runtime.preflight.result import Observation, PreflightResult, PreflightStatus, unseen
 from verifier.runtime.preflight.side_by_side import side_by_side
 from verifier.runtime.preflight.timers import look_at_timers
@@ -75,8 +77,7 @@ def store_bytes(site: Site) -> int:
 
 def _result(check: str, needs: str, observation: Observation, *, warns: bool = False) -> PreflightResult:
     status: PreflightStatus = "passed" if observation.met else "warned" if warns else "failed"
-    remedy = "" if observation.met else observation.remedy
-    return PreflightResult(check, status, needs, observation.text, remedy)
+    return PreflightResult.of(check, needs, observation, status)
 
 
 def _unreadable(error: WaybillError) -> PreflightResult:
@@ -227,6 +228,8 @@ def _over_network(site: Site, settings: SiteFile, registry: DriverContext | None
         for name, address in settings.endpoints.items()
         if address.startswith("https://")
     }
+    if registry is not None and not registry.settings.get("plain_http"):
+        jobs["certificate of the registry"] = partial(registry_certificate, registry)
     jobs["clock"] = partial(look_at_site_clock, site, settings, registry, CLOCK_SECONDS)
     seen = side_by_side(jobs, NETWORK_SECONDS)
     late = unseen(f"there was no answer within {NETWORK_SECONDS:g} s", "check that what is asked answers")
@@ -274,5 +277,7 @@ def _timers(site: Site, settings: SiteFile | None) -> Iterator[PreflightResult]:
     if site.state.offboarded:
         return
     reports = settings is None or settings.report.every != "never"
-    observation, failed = look_at_timers(site.path, reports=reports)
-    yield _result("timers", "recover and report run by themselves", observation, warns=not failed)
+    contract = attempt(lambda: contract_in_force(site)[0], [])
+    collects = contract is not None and any(endpoint_of(signal) for signal in contract.signals)
+    observation, failed = look_at_timers(site.path, reports=reports, collects=collects)
+    yield _result("timers", "recover, report and collect run by themselves", observation, warns=not failed)

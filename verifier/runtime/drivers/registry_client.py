@@ -79,6 +79,11 @@ def registry_settings(context: DriverContext) -> RegistryDriverFile:
     return settings
 
 
+def site_path(context: DriverContext, text: str, where: str) -> Path:
+    """Return a path of site.yaml that may be absolute, or below the site's folder. Raises RefusedError."""
+    return Path(text) if text.startswith("/") else under_site(context, text, where)
+
+
 def repository_of(settings: RegistryDriverFile, image: Image) -> str:
     return f"{settings.prefix}/{image.to}" if settings.prefix else image.to
 
@@ -88,9 +93,7 @@ def connect(
     context: DriverContext, settings: RegistryDriverFile, *, timeout_seconds: float | None = None
 ) -> Iterator[SiteRegistry]:
     """Yield the site's registry; ``timeout_seconds`` without a byte, by default that of every registry."""
-    ca = None
-    if settings.ca:
-        ca = Path(settings.ca) if settings.ca.startswith("/") else under_site(context, settings.ca, "registry.ca")
+    ca = site_path(context, settings.ca, "registry.ca") if settings.ca else None
     auth_file, credentials = _login(context, settings)
     options = RegistryOptions(
         plain_http=settings.plain_http,

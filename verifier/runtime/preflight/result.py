@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from manifests.words.text import one_line
+
 PreflightStatus = Literal["passed", "warned", "failed"]
 
 
@@ -45,6 +47,12 @@ class PreflightResult:
     needs: str
     observed: str
     remedy: str = ""
+
+    @classmethod
+    def of(cls, check: str, needs: str, observation: Observation, status: PreflightStatus) -> "PreflightResult":
+        """Return the result of an observation. What a server said cannot look like another line, or move a cursor."""
+        remedy = "" if observation.met else one_line(observation.remedy)
+        return cls(check, status, needs, one_line(observation.text), remedy)
 
     @property
     def line(self) -> str:

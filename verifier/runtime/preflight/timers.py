@@ -21,18 +21,21 @@ UNITS = (
         "active",
         "waybill report --new --site {} as often as site.yaml promises",
     ),
+    ("waybill-collect@{}.timer", "ActiveState", "active", "waybill collect --site {} every five minutes"),
 )
 
 
 def look_at_timers(
-    site: Path, *, reports: bool, booted: Path = BOOTED, search_path: str = SEARCH_PATH
+    site: Path, *, reports: bool, collects: bool = False, booted: Path = BOOTED, search_path: str = SEARCH_PATH
 ) -> tuple[Observation, bool]:
     """Return whether the units of the site are in place; and whether something failed, which nobody has planned.
 
     Args:
         reports: Whether the site promises reports.
+        collects: Whether the contract in force has signals that are read from an endpoint.
     """
-    units = [unit for unit in UNITS if reports or "report" not in unit[0]]
+    unwanted = [*([] if reports else ["waybill-report@"]), *([] if collects else ["waybill-collect@"])]
+    units = [unit for unit in UNITS if not unit[0].startswith(tuple(unwanted))]
     if not booted.is_dir():
         commands = "; ".join(does.format(shlex.quote(str(site))) for _, _, _, does in units)
         return unseen("there is no systemd", f"see that the scheduler of this host runs: {commands}"), False

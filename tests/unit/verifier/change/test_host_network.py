@@ -417,6 +417,16 @@ def test_the_version_of_a_cluster(tmp_path: Path, authority: trustme.CA, stated:
     assert served.asked == ["/version"]
 
 
+def test_what_a_server_says_cannot_move_a_cursor_or_begin_a_line(tmp_path: Path, authority: trustme.CA) -> None:
+    place = cluster_place(tmp_path)
+    with serving(Served(bodies=version("v1.30\x1b[2K\npassed: all")), server_context(authority)) as served:
+        cluster: dict[str, object] = {"certificate-authority-data": encoded(authority.cert_pem)}
+        kubeconfig(place.path, f"https://127.0.0.1:{served.port}", cluster)
+        line = only(place).line
+    assert line.isprintable()
+    assert "\\u001b[2K\\u000apassed" in line
+
+
 def test_a_client_certificate_is_shown_and_its_key_never_lies_in_a_file(tmp_path: Path, authority: trustme.CA) -> None:
     place = cluster_place(tmp_path)
     context = server_context(authority)

@@ -296,6 +296,22 @@ def test_an_endpoint_that_does_not_answer_fails_once_a_release_runs(tmp_path: Pa
     assert (result.status, "cannot be seen, because " in result.observed) == ("failed", True)
 
 
+@pytest.mark.parametrize(
+    ("ends_in", "status"),
+    [(timedelta(days=400), "passed"), (timedelta(days=10), "warned"), (timedelta(hours=-1), "failed")],
+)
+def test_the_certificate_of_the_registry(tmp_path: Path, ends_in: timedelta, status: str) -> None:
+    authority = trustme.CA()
+    place = make_place(tmp_path / "place", Vendor(), disk=QuickDisk())
+    authority.cert_pem.write_to_path(str(place.path / "tls" / "registry.crt"))
+    with serving(Served(), server_context(authority, datetime.now(UTC) + ends_in)) as served:
+        registry = f"registry: {{endpoint: 127.0.0.1:{served.port}, ca: tls/registry.crt}}"
+        edit(place, "files: {root: srv}", f"files: {{root: srv}}\n  {registry}")
+        place.bring(FIRST.write(tmp_path / "1.tar"))
+        place.clock.at = datetime.now(UTC)
+        assert looks(place)["certificate of the registry"].status == status
+
+
 def test_files_that_are_no_certificates(tmp_path: Path) -> None:
     place = make_place(tmp_path / "place", Vendor(), disk=QuickDisk())
     (place.path / "tls" / "junk.pem").write_text("nothing")
@@ -347,6 +363,12 @@ RIGHT = {
     "waybill-due@srv-sites-east.timer": ACTIVE,
     "waybill-report@srv-sites-east.timer": ACTIVE,
 }
+
+
+def test_a_site_that_collects_has_one_timer_more(tmp_path: Path) -> None:
+    booted, path = systemd(tmp_path / "bin", dict(RIGHT))
+    observation, _ = look_at_timers(SITE, reports=True, collects=True, booted=booted, search_path=path)
+    assert (observation.met, "waybill-collect@srv-sites-east.timer is inactive" in observation.text) == (False, True)
 
 
 def test_timers_that_run(tmp_path: Path) -> None:
