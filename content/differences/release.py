@@ -9,6 +9,7 @@ from content.differences.compare_values import Difference, compare_facts, compar
 from content.differences.config import config_differences, leaves
 from content.differences.documents import contract_differences
 from content.differences.release_documents import ReleaseDocuments, incomparable_images, incomparable_parts
+from manifests.documents.handler_catalogue import BUILT_IN
 from manifests.documents.release import Handler, Image, InstallStep, Probe, Release
 from manifests.documents.rollback import Rollback
 from manifests.foreign.sbom import SbomComponent
@@ -228,6 +229,12 @@ def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
 def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
     """Return what the handler does, its permissions and limits, and the exact command that it runs."""
     limits = handler.limits
+    at_most = show_duration(limits.seconds)
+    if handler != BUILT_IN.get(handler.name):
+        at_most += f", {show_size(limits.memory_bytes)} of memory, {show_size(limits.output_bytes)} of output"
+    elif handler.risk != "read-only":
+        # What changes something is not cut off in the middle; its drivers have time limits of their own.
+        at_most = ""
     return {
         "does": handler.does,
         "risk": handler.risk,
@@ -235,8 +242,7 @@ def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
         "runs": argv(handler.run),
         "with": ", ".join(f"{name} {show_values(value)}" for name, value in sorted(handler.parameters.items())),
         "repeatable": "yes" if handler.repeatable else "no",
-        "at most": f"{show_duration(limits.seconds)}, {show_size(limits.memory_bytes)} of memory, "
-        f"{show_size(limits.output_bytes)} of output",
+        "at most": at_most,
         "returns": handler.returns or "",
         "source": handler.source,
     }

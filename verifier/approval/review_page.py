@@ -52,7 +52,9 @@ def make_review_page(
         _differences("policy", review, "what", "policy"),
         Section("checks passed", facts=tuple((name, text) for level, name, text in review.findings if level == "ok")),
     )
-    what = (f"{review.action} at {review.site}: {', '.join(review.kinds)}", f"plan {review.plan}")
+    # The use of a handler is of no kind; its risk says as much.
+    kinds = review.kinds or tuple(handler.facts["risk"] for handler in review.handlers)
+    what = (f"{review.action} at {review.site}: {', '.join(kinds)}", f"plan {review.plan}")
     return Page(title=f"{review.item}: {review.title}", sections=sections, lead=(*what, *lead), about=about)
 
 

@@ -17,6 +17,7 @@ from verifier.approval.queue import emergency_data
 from verifier.approval.request_reader import open_request
 from verifier.approval.review_page import agreement_text
 from verifier.approval.verdicts import VerdictKind
+from verifier.change.handlers import UseRequest
 from verifier.change.site_check import check_site, failures
 from verifier.commands.review import digest_argument, request_folder
 from verifier.commands.site_options import (
@@ -94,11 +95,14 @@ def _sign(items: tuple[str, ...], verdict: VerdictKind, options: _Options) -> Re
     advise = request.verdict == "approve"
     lacks = _lacks(options.place, result.asked) if advise else 0
     plan, status = result.asked.plan.digest, result.status
+    text = agreement_text(result.asked, status, advise=advise, lacks=lacks)
+    if isinstance(result.asked, UseRequest) and not advise:
+        text = f"{result.asked.item} is refused, and cannot be run any more"
     lines = (
         f"{_DONE[request.verdict]} {' '.join(request.items)} as {result.person} ({result.role})",
         f"plan {plan}",
         "",
-        agreement_text(result.asked, status, advise=advise, lacks=lacks),
+        text,
     )
     data = {
         "item": result.asked.item,

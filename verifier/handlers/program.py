@@ -41,10 +41,16 @@ def check_program(installed: Installed, handler: Handler) -> ProgramAccount:
     """
     from verifier.runtime.sandbox import check_sandbox  # loaded only where a program is run
 
+    account = find_program(installed, handler)
+    check_sandbox(account)
+    return account
+
+
+def find_program(installed: Installed, handler: Handler) -> ProgramAccount:
+    """Return the account that the handler's program runs as, if there is one and the program is for this host."""
     settings = installed.settings.drivers.program
     account = find_account(None if settings is None else settings.user, ours=os.geteuid())
     choose_file(program_of(installed.release, handler.run), this_platform())
-    check_sandbox(account)
     return account
 
 

@@ -1,0 +1,188 @@
+"""Uses of handlers that are judged elsewhere: in a request folder, by a list of revocations, on the command line."""
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from manifests.documents.release import handler_digest
+from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest
+from manifests.trust.envelope import parse_envelope
+from manifests.trust.envelope_writer import seal
+from manifests.trust.private_keys import encode_private
+from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
+from manifests.words.canonical import encode, parse
+from manifests.words.digest import Blob, digest_of
+from manifests.words.errors import MalformedError, RefusedError
+from tests.handling import QUEUE, USER, consign, handling_place, request, run
+from tests.place import Place
+from tests.vendor import ROOT
+from verifier.approval.approve import sign_answer
+from verifier.approval.items import approvable_of
+from verifier.approval.page import as_text
+from verifier.approval.request_reader import DOCUMENTS, REQUEST, open_request
+from verifier.approval.request_writer import write_request
+from verifier.approval.review import make_review
+from verifier.approval.review_input import read_review_input
+from verifier.approval.review_page import agreement_section, make_review_page
+from verifier.commands.run import run_command
+from verifier.commands.show import show_command
+from verifier.commands.status import status_command
+from verifier.intake.media import receive_media
+from verifier.runtime.drivers.driver import load_driver
+from verifier.site.vendor_trust import adopt_revocations
+
+ASKED = request("queue-depth", parameters={"queue": "intake"}, why="jobs wait")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    place = handling_place(tmp_path, queue_depth="{operator: 1}", health_snapshot="allowed", once="allowed")
+    consign(place, tmp_path, ASKED)
+    return place
+
+
+def ask(place: Place, folder: Path) -> Path:
+    site = place.open()
+    write_request(site, approvable_of(site, ("c-1",)), ("c-1",), folder, load_driver, lambda _, __: {})
+    return folder
+
+
+def page(review_input: object, asked: object, status: object) -> str:
+    review = make_review(review_input)  # type: ignore[arg-type]  # as read
+    return as_text(make_review_page(review, agreement_section(asked, status)))  # type: ignore[arg-type]  # as read
+
+
+def test_an_approver_elsewhere_sees_the_same_and_answers(place: Place, tmp_path: Path) -> None:
+    opened = open_request(ask(place, tmp_path / "desk"))
+    site = place.open()
+    here = read_review_input(site, approvable_of(site, ("c-1",)), load_driver)
+    text = page(opened.review_input, opened.asked, opened.status)
+    assert text == page(here, approvable_of(site, ("c-1",)), opened.status)
+    for words in ("queue-depth queue=intake", "read-only; may read the queue table", "jobs wait", "signal queue_depth"):
+        assert words in text
+    assert [(role.role, role.need) for role in opened.status.roles] == [("operator", 1)]
+    _, path = sign_answer(opened, place.people["ops-1"], "approve", None, None)
+    with place.hold() as site:
+        receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    assert approvable_of(place.open(), ("c-1",)).then == "run c-1"
+    result = CliRunner().invoke(run_command, ["c-1", "--site", str(place.path), "--json"])
+    assert json.loads(result.stdout)["outcome"] in ("ran", "failed")
+
+
+def test_a_rejection_from_elsewhere_ends_it(place: Place, tmp_path: Path) -> None:
+    opened = open_request(ask(place, tmp_path / "desk"))
+    _, path = sign_answer(opened, place.people["sec-1"], "reject", "not now", None)
+    with place.hold() as site:
+        receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    use = place.open().state.requested("c-1")
+    assert use is not None
+    assert (use.outcome, use.reason) == ("refused", "rejected")
+
+
+Change = Callable[["Desk"], ReviewRequest]
+
+
+@dataclass
+class Desk:
+    """The request of a folder, to be changed and signed again by the site's key: the site itself may be wrong."""
+
+    folder: Path
+    request: ReviewRequest
+
+    def put(self, document: object) -> Blob:
+        data = encode(document)
+        blob = Blob(digest=digest_of(data), size=len(data))
+        (self.folder / DOCUMENTS / blob.digest.removeprefix("sha256:")).write_bytes(data)
+        return blob
+
+
+def other_definition(desk: Desk) -> ReviewRequest:
+    return msgspec.structs.replace(desk.request, definition=desk.put(msgspec.structs.replace(QUEUE, does="nothing")))
+
+
+def no_definition(desk: Desk) -> ReviewRequest:
+    return msgspec.structs.replace(desk.request, definition=None)
+
+
+def other_use(desk: Desk) -> ReviewRequest:
+    assert desk.request.use is not None
+    data = (desk.folder / DOCUMENTS / desk.request.use.digest.removeprefix("sha256:")).read_bytes()
+    return msgspec.structs.replace(desk.request, use=desk.put({**json.loads(data), "parameters": {"queue": "archive"}}))
+
+
+def other_handler(desk: Desk) -> ReviewRequest:
+    plan = msgspec.structs.replace(desk.request.plan, handler="once")
+    return msgspec.structs.replace(desk.request, plan=plan)
+
+
+@pytest.mark.parametrize("change", [other_definition, no_definition, other_use, other_handler])
+def test_a_request_that_contradicts_its_plan(place: Place, tmp_path: Path, change: Change) -> None:
+    folder = ask(place, tmp_path / "desk")
+    envelope = parse_envelope((folder / REQUEST).read_bytes(), REQUEST_TYPE, "request", max_bytes=1 << 24)
+    made = parse(envelope.payload_bytes, ReviewRequest, "request", max_bytes=1 << 24)
+    changed = change(Desk(folder, made))
+    (folder / REQUEST).write_bytes(seal(encode(changed), REQUEST_TYPE, (place.open().signer(),)))
+    with pytest.raises(MalformedError) as error:
+        open_request(folder)
+    assert error.value.finding == "request-contradicts"
+
+
+def test_a_revoked_handler_is_refused_on_arrival_and_while_it_waits(place: Place, tmp_path: Path) -> None:
+    listed = Revocations(vendor="small-works", version=1, handlers=(handler_digest(QUEUE),))
+    with place.hold() as site:
+        adopt_revocations(site, seal(encode(listed), REVOCATIONS_TYPE, (ROOT,)), "list")
+    with pytest.raises(RefusedError) as error:
+        run(place, "c-1", "ops-1")
+    assert error.value.finding == "revoked"
+    consign(place, tmp_path, ASKED, number=2)
+    assert [(one.item, one.outcome, one.reason) for one in place.open().state.reports.answered] == [
+        ("c-1", "refused", "revoked"),
+        ("c-2", "refused", "revoked"),
+    ]
+    with pytest.raises(RefusedError):
+        run(place, "queue-depth", queue="intake")
+
+
+def invoke(place: Place, command: object, *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(command, [*words, "--site", str(place.path)])  # type: ignore[arg-type]  # a command
+    return result.exit_code, result.output
+
+
+def test_the_command_line(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    key = tmp_path / "ops-1.key"
+    key.write_bytes(encode_private(place.people["ops-1"], None))
+    key.chmod(0o600)
+    code, text = invoke(place, run_command, "queue-depth", "queue=intake")
+    assert (code, "waybill approve h-1 --key KEY" in text) == (9, True)
+    code, text = invoke(place, run_command, "h-1", "queue=archive")
+    assert (code, "an item takes no parameters" in text) == (2, True)
+    for words in ("queue", "queue=", "=x"):
+        assert invoke(place, run_command, "queue-depth", words)[0] == 2
+    code, text = invoke(place, run_command, "queue-depth", "queue=sixth")
+    assert (code, "expected one of intake, archive" in text) == (5, True)
+    code, text = invoke(place, run_command, "inventory")
+    assert (code, "policy 2 does not list the handler inventory" in text) == (5, True)
+    code, text = invoke(place, run_command, "health-snapshot")
+    assert (code, "signal probes" in text) == (0, True)
+    code, text = invoke(place, show_command, "queue-depth")
+    assert code == 0
+    for words in ("does queue-depth", "one of intake, archive", "1 operator", handler_digest(QUEUE), "this host"):
+        assert words in text
+    assert "policy 2 does not list it" in invoke(place, show_command, "inventory")[1]
+    code, text = invoke(place, show_command, "no-such-thing")
+    assert (code, "no such file" in text) == (6, True)
+
+
+def test_status_names_the_handlers_that_this_host_cannot_run(tmp_path: Path) -> None:
+    bare = handling_place(tmp_path / "bare", None, "", queue_depth="allowed", once="allowed")
+    assert "queue-depth, once cannot run here: site.yaml names no account" in invoke(bare, status_command)[1]
+    good = handling_place(tmp_path / "good", None, str(USER), queue_depth="allowed", once="allowed")
+    assert "cannot run here" not in invoke(good, status_command)[1]
+    assert "cannot run here" not in invoke(bare, status_command, "--fast")[1]
