@@ -162,6 +162,11 @@ class MetricsCollector(Collector):
     def _sample(self, part: str, labels: bytes, value: float) -> None:
         if part == "value" and (self._type in ("summary", "histogram") or b"quantile=" in labels):
             return  # quantiles that a client computed cannot be added up
+        followed = part != "value" or self._is_counter
+        if followed and len(self._scrape) >= MAX_SERIES:
+            # Before its labels are read: a flood of series costs little.
+            self._dropped[TOO_MANY] += 1
+            return
         grouped = self._known.get(labels, _UNKNOWN)
         if grouped is _UNKNOWN:
             grouped = self._group_of(labels)
@@ -171,14 +176,11 @@ class MetricsCollector(Collector):
             self._dropped[LABEL_VALUE] += 1
             return
         key, bound = grouped
-        if part == "value" and not self._is_counter:
+        if not followed:
             self._gauges[key] = self._gauges.get(key, 0.0) + value
             return
         if part == "bucket" and math.isnan(bound):
             raise ValueError("a bucket without its bound")
-        if len(self._scrape) >= MAX_SERIES:
-            self._dropped[TOO_MANY] += 1
-            return
         series = hashlib.blake2b(part.encode() + labels, digest_size=12).hexdigest()
         if series in self._scrape:
             raise ValueError("a series twice in one scrape")

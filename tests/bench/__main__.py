@@ -22,6 +22,7 @@ from manifests.words.units import show_size
 from tests.bench.journal import long_journal
 from tests.bench.payload import compiled, many_images, many_members, vendor_folder
 from tests.bench.registry import RegistryBench, registry_vendor
+from tests.bench.telemetry import telemetry_bench
 from tests.real import docker_registry
 from verifier.site.journal.checkpoint import NAME as CHECKPOINT
 
@@ -293,6 +294,20 @@ def bench_registry(bench: Bench) -> list[Row]:
     return [row]
 
 
+def bench_telemetry(bench: Bench) -> list[Row]:
+    """`waybill collect` of a log with twenty patterns against grep, and of a million samples."""
+    case = telemetry_bench(bench.folder / "telemetry")
+    size = min(SIZE // 4, 192 << 20)
+    row = Row(f"collect {size >> 20} MiB of a log, 20 patterns / grep -c -F", bar=f"<= {size / 150e6:.1f} s")
+    samples = Row("collect 1,000,000 samples of Prometheus", bar="<= 10 s")
+    for _ in range(RUNS):
+        case.renew(size)
+        bench.ours(row, *case.collect(case.logs))
+        row.theirs.append(timed(case.grep(), env={**os.environ, "LC_ALL": "C"}))
+        bench.ours(samples, *case.collect(case.metrics))
+    return [row, samples]
+
+
 def show(rows: list[Row]) -> None:
     header = ("work", "ours: median (min-max)", "theirs", "ratio", "bar", "peak")
     cells = [header, *(row.cells() for row in rows)]
@@ -335,6 +350,7 @@ def main() -> None:
         many_trust = ["--root", str(many / "trust" / "1.root.json")]
         rows += bench_start(bench, small, small_trust, next((folder / "many-out").glob("*.tar")), many_trust)
         rows += bench_status(bench)
+        rows += bench_telemetry(bench)
         show(rows)
         if target := os.environ.get("BENCH_JSON"):
             Path(target).write_text(json.dumps([row.cells() for row in rows], indent=1))
