@@ -33,6 +33,7 @@ from verifier.collecting.kept import (
 )
 from verifier.collecting.look import Look
 from verifier.collecting.opened_files import SourceError
+from verifier.collecting.results import clear_results
 from verifier.collecting.sources import check_form, endpoint_of, read_metrics, read_source
 from verifier.runtime.probes.probe import site_authorities
 from verifier.site.disk import Disk
@@ -136,6 +137,7 @@ def collect(site: Site, disk: Disk, now: datetime, *, monotonic: Callable[[], fl
     )
     with hold_telemetry(site.path, disk):
         forgotten = forget_others(site.path, frozenset(signal.name for signal in allowed), disk)
+        clear_results(site.path, contract, names, now, disk)
         looks = {look.signal: look for look in run.look_at(allowed)}
     return Collected(
         contract=f"{contract.contract} version {contract.version}",

@@ -10,25 +10,26 @@ import msgspec
 
 from console.clock import utc_now
 from console.options import command, passphrase_option, path_option
+from console.output import say
 from console.result import Result
-from manifests.documents.report import Report
 from manifests.documents.report_text import report_lines
-from manifests.documents.signed_report import SignedReport, encode_report
+from manifests.documents.signed_report import SignedReport
 from manifests.transport.armour import armour_report
 from manifests.transport.telephone import telephone_line
 from manifests.trust.private_keys import Signer
-from manifests.words.errors import RefusedError, UntrustedError, UsageError
+from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
 from verifier.approval.items import record_export
 from verifier.change.data_return import contract_in_force
 from verifier.commands.site_options import distrust, hold_here, look_here, open_here, signer_of, site_option
 from verifier.reporting.field_sources import explain
 from verifier.reporting.qr import as_blocks, as_png, draw, new_pictures
-from verifier.reporting.report_observe import observe_site, read_previous_report
-from verifier.reporting.report_plan import plan_report
-from verifier.reporting.report_write import export_reports, write_report
+from verifier.reporting.report_write import NextReport, export_reports, plan_next_report, write_report
+from verifier.reporting.telemetry_export import BY_FILE, export_telemetry, telemetry_lines
 from verifier.site.folder import Site
 from verifier.site.outbox import newest_report, read_report, report_history, report_path
 from verifier.site.outbox_damage import outbox_attention, outbox_damage, outbox_data, outbox_lines
+from verifier.site.telemetry_files import read_telemetry
+from verifier.site.unread import attempt
 from verifier.site.vendor_access import check_served
 
 
@@ -108,7 +109,10 @@ def _export(site: Site, signers: tuple[Signer, ...], *, new: bool, way: str, tar
         return result
     if way == "out" and target is not None:
         return _copy(site, target, result, signers)
-    raw = read_report(site, site.state.reports.seq, head).raw
+    signed = read_report(site, site.state.reports.seq, head)
+    raw = signed.raw
+    if signed.report.chain.telemetry is not None:
+        say(BY_FILE)
     if way == "text":
         shown = armour_report(raw).rstrip("\n")
         record_export(site, signers, "as text")
@@ -137,9 +141,10 @@ def _draw(site: Site, raw: bytes, result: Result, signers: tuple[Signer, ...], t
 
 def _copy(site: Site, target: Path, result: Result, signers: tuple[Signer, ...]) -> Result:
     copied = export_reports(site, site.disk, target, most=report_history(site), signers=signers)
-    names = [str(one) for one in copied]
-    text = "\n".join([result.text, "", "exported:", *(f"  {name}" for name in names)])
-    return Result(text, {**result.data, "copied": names})
+    telemetry, problems = export_telemetry(site, site.disk, copied, most=report_history(site))
+    names = [str(one) for one in (*copied, *telemetry)]
+    lines = [result.text, "", "exported:", *(f"  {name}" for name in names), *(f"! {problem}" for problem in problems)]
+    return Result("\n".join(lines), {**result.data, "copied": names, "not_copied": list(problems)})
 
 
 def _shown(site: Site, signed: SignedReport, broken: UntrustedError | None = None) -> Result:
@@ -159,6 +164,7 @@ def _shown(site: Site, signed: SignedReport, broken: UntrustedError | None = Non
         *(line if line.startswith("! ") else f"  {line}" for line in report_lines(report)),
         f"  digest     {signed.digest}",
         f"  file       {path}",
+        *(line if line.startswith("! ") else f"  {line}" for line in telemetry_lines(site, report)),
     ]
     return Result("\n".join(lines), data, broken)
 
@@ -173,23 +179,32 @@ def _signed(site: Site) -> SignedReport:
 
 
 def _why(site: Site) -> Result:
-    report = _planned(site)[0] if site.state.reports.head is None else _signed(site).report
-    return Result(*explain(report, *contract_in_force(site)))
+    if site.state.reports.head is None:
+        planned = _planned(site)
+        return Result(*explain(planned.report, *contract_in_force(site), planned.telemetry.telemetry))
+    report, telemetry, failures = _signed(site).report, None, list[WaybillError]()
+    if (blob := report.chain.telemetry) is not None:
+        telemetry = attempt(lambda: read_telemetry(site, report.chain.seq, blob), failures)
+    text, data = explain(report, *contract_in_force(site), telemetry)
+    lines = [text, *(f"! telemetry: {failure.problem}" for failure in failures)]
+    return Result("\n".join(lines), data)
 
 
-def _planned(site: Site) -> tuple[Report, bytes]:
-    """Return the report that would be written now, and the bytes that would be signed."""
+def _planned(site: Site) -> NextReport:
+    """Return the report that would be written now."""
     if site.state.offboarding is not None and site.state.offboarding.final is not None:
         check_served(site.state)
-    now = utc_now()
-    observed = observe_site(site, now)
-    report = plan_report(site.state, observed, read_previous_report(site), cause="requested", now=now)
-    return report, encode_report(report, observed.enrolment)
+    return plan_next_report(site, utc_now(), cause="requested")
 
 
 def _preview(site: Site) -> Result:
-    report, core = _planned(site)
+    planned = _planned(site)
+    report, core, telemetry = planned.report, planned.core, planned.telemetry
     text = json.dumps(json.loads(core), indent=2, ensure_ascii=False)
     text += f"\n\nnot signed: {len(core)} bytes would be, as report {report.chain.seq}"
-    data = {"report": msgspec.to_builtins(report), "signed": False, "bytes": len(core)}
+    data = {"report": msgspec.to_builtins(report), "signed": False, "bytes": len(core), "telemetry": None}
+    if telemetry.raw:
+        text += f"\n\nits telemetry, {len(telemetry.raw)} bytes in a file of its own:\n\n"
+        text += json.dumps(json.loads(telemetry.raw), indent=2, ensure_ascii=False)
+        data |= {"telemetry": json.loads(telemetry.raw), "telemetry_bytes": len(telemetry.raw)}
     return Result(text, data, exact=True)

@@ -60,7 +60,9 @@ def observe_site(site: Site, now: datetime, look: LookAtProbe = run_probe) -> Si
     installed = None if current is None else _try(lambda: read_installed(site, current), unseen, "install")
     components = _components(site, installed, unseen) if installed else ()
     optional = _try(lambda: _optional(site), unseen, "contract") or ()
-    withheld = tuple(one for one in optional if installed and one in installed.settings.telemetry.withhold)
+    signals = _try(lambda: _signals(site), unseen, "contract") or ()
+    held_back = installed.settings.telemetry.withhold if installed else ()
+    withheld = tuple(name for name in (*optional, *signals) if name in held_back)
     store = "store" in optional and "store" not in withheld
     every = enrolment.report_every_seconds if enrolment else 0
     if installed:
@@ -118,6 +120,12 @@ def _optional(site: Site) -> tuple[str, ...]:
     """Return the optional fields of the core that the contract allows."""
     contract, _ = contract_in_force(site)
     return next(one.optional for one in contract.signals if one.kind == "deployment-state") if contract else ()
+
+
+def _signals(site: Site) -> tuple[str, ...]:
+    """Return the names of the contract's other signals."""
+    contract, _ = contract_in_force(site)
+    return tuple(signal.name for signal in contract.signals if signal.kind != "deployment-state") if contract else ()
 
 
 def _count_remains(site: Site) -> r.Remains:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from manifests.documents import report as r
 from manifests.documents.release import FORMAT
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
+from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError
 from manifests.words.time import optional_time, rfc3339
 from verifier.reporting.report_reduce import fit, shorten_chain
@@ -23,6 +24,8 @@ from verifier.site.vendor_access import reported_offboarding
 from verifier.trust.findings import VERIFIER_VERSION
 
 MAX_GENERATIONS = 32
+# Of signals that are withheld, each an entry of `dropped`; more are one entry.
+MAX_WITHHELD = 128
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class SiteObservation:
         succession: Every rotation since that enrolment, oldest first.
         seal: See ``config_seal``; None without a config.
         held: Releases in the store; None if the contract or `site.yaml` withholds them.
-        withheld: Fields that the contract allows and `site.yaml` withholds.
+        withheld: Fields and signals that the contract allows and `site.yaml` withholds.
         kit: Digest of the file that this program runs from.
         revoked: The running release is revoked.
         remains: What stays after the end of the vendor's access; None before it.
@@ -42,6 +45,8 @@ class SiteObservation:
         current: The generation that ``current`` points at; the journal's where the link names none of this site.
             Used only if they differ.
         current_agrees: ``current`` points at the generation that the journal names.
+        telemetry: Digest and size of the file with the report's telemetry; None without rows.
+        left_out: What the telemetry leaves out.
     """
 
     enrolment: str
@@ -61,6 +66,8 @@ class SiteObservation:
     unseen: tuple[str, ...] = ()
     current: Generation | None = None
     current_agrees: bool = True
+    telemetry: Blob | None = None
+    left_out: tuple[r.Dropped, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,14 +116,19 @@ def plan_report(
             )
             for answer in state.reports.answered[-256:]
         ),
-        dropped=(
-            *(r.Dropped(what=what, reason="withheld", count=1) for what in observed.withheld),
-            *(r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen),
-        ),
+        dropped=_dropped(observed),
         verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT, kit=observed.kit),
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
     return fit(report, observed.enrolment)
+
+
+def _dropped(observed: SiteObservation) -> tuple[r.Dropped, ...]:
+    withheld = [r.Dropped(what=what, reason="withheld", count=1) for what in observed.withheld]
+    if len(withheld) > MAX_WITHHELD:
+        withheld = [r.Dropped(what="several", reason="withheld", count=len(withheld))]
+    unseen = (r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen)
+    return (*withheld, *unseen, *observed.left_out)
 
 
 def _succession(state: SiteState, observed: SiteObservation) -> tuple[SignedRotation, ...]:
@@ -139,6 +151,7 @@ def _chain(
         earlier=earlier,
         omitted=omitted,
         journal=r.ReportedJournal(entries=state.seq, head=state.head, torn=state.torn),
+        telemetry=observed.telemetry,
     )
 
 

@@ -79,6 +79,17 @@ def _fewer_held(report: r.Report) -> r.Report | None:
     return _count_omitted(replace(report, store=r.Store()), "store", len(report.store.releases))
 
 
+def _joined_drops(report: r.Report) -> r.Report | None:
+    """Join what is left out into one entry for each reason, without names."""
+    reasons: dict[str, int] = {}
+    for drops in report.dropped:
+        reasons[drops.reason] = reasons.get(drops.reason, 0) + drops.count
+    if len(reasons) == len(report.dropped):
+        return None
+    joined = tuple(r.Dropped(what="several", reason=reason, count=count) for reason, count in reasons.items())
+    return replace(report, dropped=joined)
+
+
 def _count_omitted(report: r.Report, what: str, count: int) -> r.Report:
     others = tuple(one for one in report.dropped if (one.what, one.reason) != (what, "too-large"))
     before = sum(one.count for one in report.dropped) - sum(one.count for one in others)
@@ -95,4 +106,5 @@ _REDUCTIONS: tuple[Callable[[r.Report], r.Report | None], ...] = (
     _fewer("rollbacks"),
     _fewer("waiting"),
     _fewer("requests"),
+    _joined_drops,
 )

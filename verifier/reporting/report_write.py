@@ -1,10 +1,13 @@
-"""Number, sign, write and export reports."""
+"""Plan the next report of a site with its telemetry; number, sign, write and export reports."""
 
 import errno
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from manifests.documents.signed_report import sign_report, verify_report
+from manifests.documents.report import Report
+from manifests.documents.signed_report import encode_report, sign_report, verify_report
 from manifests.transport.medium import folder_on
 from manifests.trust.envelope import MAX_BUNDLE
 from manifests.trust.keys import read_capped
@@ -15,7 +18,9 @@ from manifests.words.quantities import parse_size
 from verifier.approval.items import record_export, record_proposals
 from verifier.reporting.health import LookAtProbe
 from verifier.reporting.report_observe import observe_site, read_previous_report
-from verifier.reporting.report_plan import plan_report
+from verifier.reporting.report_plan import PreviousReport, SiteObservation, plan_report
+from verifier.reporting.telemetry_observe import ObservedHealth, observe_telemetry
+from verifier.reporting.telemetry_plan import TelemetryPlan, without_file
 from verifier.runtime.probes.probe import run_probe
 from verifier.site.disk import Disk
 from verifier.site.folder import LOW_SPACE, Site
@@ -33,7 +38,61 @@ from verifier.site.outbox import (
     restore_enrolment,
 )
 from verifier.site.proposals import read_site_yaml
+from verifier.site.telemetry_files import telemetry_path
 from verifier.site.vendor_access import check_served
+
+# Why rows are left out: their file could not be written.
+NOT_WRITTEN = "not-written"
+
+
+@dataclass(frozen=True)
+class NextReport:
+    """A report that is planned. ``telemetry.raw`` are the bytes of its telemetry file, empty for none."""
+
+    report: Report
+    telemetry: TelemetryPlan
+    observed: SiteObservation
+    former: PreviousReport | None
+
+    @property
+    def enrolment(self) -> str:
+        return self.observed.enrolment
+
+    @property
+    def core(self) -> bytes:
+        """The bytes that the site's key signs."""
+        return encode_report(self.report, self.observed.enrolment)
+
+
+def plan_next_report(site: Site, now: datetime, *, cause: str, look: LookAtProbe = run_probe) -> NextReport:
+    """Observe the site and plan its next report. Reads only."""
+    observed = observe_site(site, now, look)
+    seen = ObservedHealth(
+        withheld=observed.withheld,
+        health=observed.health,
+        components=observed.components,
+        release=observed.current.release if observed.current else None,
+    )
+    telemetry = observe_telemetry(site, seen, now)
+    return _planned(site, now, cause, telemetry, observed, read_previous_report(site))
+
+
+def leave_telemetry_out(site: Site, planned: NextReport, now: datetime, reason: str) -> NextReport:
+    """Return the same report without its telemetry, which could not be written; it says how many rows that are."""
+    telemetry = without_file(planned.telemetry, reason)
+    return _planned(site, now, planned.report.chain.cause, telemetry, planned.observed, planned.former)
+
+
+def _planned(
+    site: Site,
+    now: datetime,
+    cause: str,
+    telemetry: TelemetryPlan,
+    observed: SiteObservation,
+    former: PreviousReport | None,
+) -> NextReport:
+    seen = replace(observed, telemetry=telemetry.blob, left_out=telemetry.dropped)
+    return NextReport(plan_report(site.state, seen, former, cause=cause, now=now), telemetry, seen, former)
 
 
 def write_report(
@@ -41,9 +100,9 @@ def write_report(
 ) -> Path:
     """Write the next report of a held site into its outbox, and return its path.
 
-    Steps: 1 take over a file that was written and not journalled; 2 observe; 3 plan; 4 sign; 5 write the file, durable;
-    6 journal; 7 remove reports that are not needed again; 8 renew a spent reserve. On a full disk the reserve is spent
-    for the report.
+    Steps: 1 take over a file that was written and not journalled; 2 observe and plan; 3 write the telemetry, durable;
+    4 sign; 5 write the file, durable; 6 journal; 7 remove reports that are not needed again; 8 renew a spent reserve.
+    On a full disk the reserve is spent for the report, never for its telemetry.
 
     Raises:
         RefusedError: The vendor's access was ended, and the final report is written.
@@ -55,10 +114,11 @@ def write_report(
     restore_enrolment(site)
     take_over(site)  # 1
     record_proposals(site)
-    observed = observe_site(site, now, look)  # 2
-    former = read_previous_report(site)
-    report = plan_report(site.state, observed, former, cause=cause, now=now)  # 3
-    raw = sign_report(report, observed.enrolment, site.signer())  # 4
+    planned = plan_next_report(site, now, cause=cause, look=look)  # 2
+    if not _write_telemetry(site, disk, planned):  # 3
+        planned = leave_telemetry_out(site, planned, now, NOT_WRITTEN)
+    report = planned.report
+    raw = sign_report(report, planned.enrolment, site.signer())  # 4
     path = report_path(site, report.chain.seq)
     try:
         disk.make_folder(path.parent)  # 5
@@ -74,6 +134,26 @@ def write_report(
     return path
 
 
+def _write_telemetry(site: Site, disk: Disk, planned: NextReport) -> bool:
+    """Write the telemetry of a report that is not signed yet; return False if that failed, and nothing is left of it.
+
+    A file of the same number is of a report that was never signed.
+    """
+    path = telemetry_path(site, planned.report.chain.seq)
+    try:
+        if not planned.telemetry.raw:
+            disk.remove(path)
+            return True
+        disk.make_folder(path.parent)
+        disk.write(path, planned.telemetry.raw)
+    except OSError:
+        with suppress(OSError):
+            disk.remove(path.with_name(f".{path.name}.new"))
+            disk.remove(path)
+        return False
+    return True
+
+
 def _clear_away(site: Site, disk: Disk) -> None:
     """Remove reports that support holds and those beyond the history; never the newest."""
     state = site.state
@@ -81,6 +161,7 @@ def _clear_away(site: Site, disk: Disk) -> None:
     last = min(max(held, state.reports.seq - report_history(site)), state.reports.seq - 1)
     for event in reports_written(site):
         if event.seq <= last:
+            disk.remove(telemetry_path(site, event.seq))
             disk.remove(report_path(site, event.seq))
 
 
