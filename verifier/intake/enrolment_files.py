@@ -189,6 +189,8 @@ rules:                                             # a change of several kinds n
 veto: []
 proposer_counts: true                              # who proposed a change can approve it
 
+commands: {{}}                                       # handlers that may run, such as {{inventory: allowed}}; no others
+
 confirm: {{by: probes, or_person: {confirms}}}
 time: warn                                         # warn | enforce | ignore: effect of a date in the past
 windows: {{enforce: false}}
