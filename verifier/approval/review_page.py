@@ -45,7 +45,7 @@ def make_review_page(
         _differences("config schema", review, "path", "schema"),
         _config(review),
         _differences("steps and probes", review, "name", "steps", "probes"),
-        _differences("needs of the host", review, "what", "host"),
+        *_host_needs(review),
         _work(review),
         rollback_section(review),
         Section("space", facts=tuple(_space(review))),
@@ -204,6 +204,13 @@ def _differences(title: str, review: Review, what: str, *parts: str) -> Section:
     counts = {mark: sum(row.mark == mark for row in table.rows) for mark in ("added", "removed", "changed")}
     line = ", ".join(f"{number} {mark}" for mark, number in counts.items() if number)
     return Section(title, (*_not_comparable(review, *parts), *([line] if line else [])), table=table)
+
+
+def _host_needs(review: Review) -> list[Section]:
+    """Return how the needs of the host change; new ones alone are all in the section about the host."""
+    section = _differences("needs of the host", review, "what", "host")
+    new_alone = {row.mark for row in section.table.rows} <= {"added"} if section.table else True
+    return [] if new_alone and review.host.checks else [section]
 
 
 def _contract(review: Review) -> Section:

@@ -5,7 +5,7 @@ from functools import partial
 
 import msgspec
 
-from manifests.authored.site_yaml import SiteFile
+from manifests.authored.site_yaml import FILL_IN, SiteFile
 from manifests.documents.host_needs import HostNeeds
 from manifests.words.errors import WaybillError
 from verifier.change.driver_steps import driver_context
@@ -81,7 +81,8 @@ def _kubernetes(site: Site, installed: Installed, need: str) -> Observation:
     settings = installed.settings.drivers.helm
     if settings is None:
         remedy = "add `helm:` with its kubeconfig and namespace under `drivers:` in site.yaml"
-        return unseen("site.yaml names no kubeconfig", remedy)
+        add = {"drivers": {"helm": {"kubeconfig": {"secret": FILL_IN}, "namespace": FILL_IN}}}
+        return unseen("site.yaml names no kubeconfig", remedy, add)
     context = driver_context(site, installed, {})
     try:
         path, data = read_secret(context, settings.kubeconfig.secret, "helm.kubeconfig.secret")

@@ -272,6 +272,28 @@ def test_review_shows_it_before_the_warnings_as_text_page_and_data(tmp_path: Pat
     ]
 
 
+def test_review_shows_how_the_needs_change(tmp_path: Path) -> None:
+    place = make_place(tmp_path / "place", Vendor(), disk=QuickDisk())
+    place.bring(vendor(HostNeeds(cores=1, disk_bytes=1 << 20)).write(tmp_path / "1.tar"))
+    newer = replace(
+        vendor(HostNeeds(disk_bytes=2 << 20, memory_bytes=1 << 20)),
+        version="1.1.0",
+        sequence=2,
+        needs_from=(">=1.0.0, <1.1.0",),
+    )
+    place.receive(newer.write(tmp_path / "2.tar"))
+    site = place.open()
+    asked = approvable_of(site, ("r-1.1.0",))
+    review = make_review(read_review_input(site, asked, load_driver))
+    assert [(change.name, change.how) for change in review.part("host")] == [
+        ("cores", "removed"),
+        ("disk", "changed"),
+        ("memory", "added"),
+    ]
+    text = as_text(make_review_page(review, agreement_section(asked, approval_status(site, asked))))
+    assert "needs of the host\n  1 added, 1 removed, 1 changed" in text
+
+
 def test_an_approver_elsewhere_sees_what_the_site_saw(tmp_path: Path) -> None:
     place = place_with(tmp_path, HostNeeds(cores=1, memory_bytes=PIB, warn=("memory",)))
     args = ["r-1.0.0", "--out", str(tmp_path / "ask"), "--site", str(place.path)]

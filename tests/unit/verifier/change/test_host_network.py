@@ -505,6 +505,13 @@ def test_a_kubeconfig_that_is_missing_open_to_all_or_not_named(tmp_path: Path) -
     assert "mode 0644 lets others read it" in only(place).observed
     edit(place, '\n  helm: {kubeconfig: {secret: "file:secrets/kubeconfig"}, namespace: inkwell}', "")
     assert only(place).observed == "cannot be seen, because site.yaml names no kubeconfig"
+    assert lines_to_add(checked(place).findings) == (
+        "drivers:",
+        "  helm:",
+        "    kubeconfig:",
+        "      secret: FILL-IN",
+        "    namespace: FILL-IN",
+    )
 
 
 def test_a_token_never_stands_in_a_message(tmp_path: Path, authority: trustme.CA) -> None:
