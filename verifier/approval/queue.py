@@ -21,7 +21,7 @@ from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.proposals import SiteProposal, config_for, read_policy_yaml, read_site_yaml
-from verifier.site.releases import proposed_channel, read_schema, revoked_release
+from verifier.site.releases import below_floor, proposed_channel, read_schema, revoked_release
 from verifier.site.unread import attempt
 
 
@@ -194,7 +194,11 @@ def _item(head: ItemHead, look: Callable[[], Waiting | None]) -> list[Waiting]:
 
 
 def _releases(site: Site) -> list[Waiting]:
-    """Return the received releases of the followed channels that are newer than the running one."""
+    """Return the received releases of the followed channels that are newer than the running one.
+
+    One below the floor is left out: it can never be installed here. At a site that runs below its floor, such
+    releases are newer than the running one.
+    """
     installs = site.state.installs
     followed = {site.state.channel, proposed_channel(site.path)}
     newest = {received.item: received for received in installs.releases}
@@ -207,8 +211,10 @@ def _releases(site: Site) -> list[Waiting]:
 
 
 def _ahead(site: Site, received: ReceivedRelease) -> bool:
-    """Return whether the release is newer than the running one, or of another channel."""
+    """Return whether the release is newer than the running one, or of another channel; never below the floor."""
     running = site.state.installs.running
+    if below_floor(site, received.item):
+        return False
     if running is None or received.channel != running.channel:
         return True
     return received.release != running.release and received.mark > running.mark

@@ -61,7 +61,7 @@ def rollbacks_alone(site: Site) -> tuple[tuple[Generation, ...], str]:
     The newest comes first. At a site whose vendor's access has ended, no other rollback is possible.
     """
     possible, reasons = [], []
-    for generation in _kept(site, site.state.installs.current):
+    for generation in kept_generations(site, site.state.installs.current):
         failures: list[WaybillError] = []
         change = attempt(partial(rollback_change, site, generation.number), failures)
         if change is not None and change.authorised is None:
@@ -78,7 +78,7 @@ def reachable_generation(site: Site) -> tuple[Generation | None, str]:
     A rollback to a revoked release is possible, but is never advised, so it does not count.
     """
     reasons = []
-    for generation in _kept(site, site.state.installs.current):
+    for generation in kept_generations(site, site.state.installs.current):
         why = attempt(partial(revoked_release, site, generation.release), [])
         try:
             rollback_change(site, generation.number)
@@ -115,7 +115,7 @@ def _no_rollback(site: Site, change: Change, after: SiteState, clearing: Clearin
     present = {generation.number for generation in site.state.installs.generations}
     # A plan of several releases makes generations before its last one.
     made = [one for one in after.installs.generations if one.number not in present and one.number != change.target]
-    for generation in (*reversed(made), *_kept(site, change.target)):
+    for generation in (*reversed(made), *kept_generations(site, change.target)):
         cleared = generation.number not in clearing.kept
         reason = "it is cleared away" if cleared else _unreachable(generation, change, document, after)
         if not reason:
@@ -135,7 +135,7 @@ def _backups_cleared(clearing: Clearing) -> Iterator[tuple[str, str]]:
         )
 
 
-def _kept(site: Site, but: int) -> list[Generation]:
+def kept_generations(site: Site, but: int) -> list[Generation]:
     """Return the generations that worked and are on disk, the newest first."""
     return [
         generation

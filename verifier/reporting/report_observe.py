@@ -24,7 +24,7 @@ from verifier.site.folder import EVIDENCE, Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.outbox import enrolment_digest, enrolment_of, read_report, succession_of
-from verifier.site.releases import below_floor, revoked_release, running_revoked
+from verifier.site.releases import revoked_release, running_revoked
 from verifier.site.unread import attempt
 
 T = TypeVar("T")
@@ -188,12 +188,11 @@ def _component(want: Expected, seen: Component | None) -> r.ReportedComponent:
 def _waiting(site: Site) -> Iterable[r.WaitingItem]:
     """Return the items that wait. The digest of a proposal is left out: it could be that of the configuration.
 
-    A release that is revoked or below the floor is left out too: nobody can approve or install it, and no approval
-    would change that.
+    A revoked release is left out too: nobody can approve or install it, and no approval would change that.
     """
     for waiting in waiting_items(site):
         head = waiting.head
-        if head.kind == "release" and (below_floor(site, head.item) or revoked_release(site, head.digest) is not None):
+        if head.kind == "release" and revoked_release(site, head.digest) is not None:
             continue
         if head.kind in ("export", "command"):
             # The number of this report says that the one before was not exported; what people here ask for stays here.

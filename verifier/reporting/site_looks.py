@@ -12,7 +12,7 @@ from manifests.authored.site_yaml import SiteFile
 from manifests.words.errors import WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are, show_count, show_size
-from verifier.change.consequences import reachable_generation
+from verifier.change.consequences import kept_generations, reachable_generation
 from verifier.change.data_return import contract_in_force, damage_of_former
 from verifier.change.driver_steps import LoadDriver, observe, plan_steps
 from verifier.change.host_network import look_at_site_clock, registry_context
@@ -158,9 +158,9 @@ def _rollback(site: Site, load: LoadDriver) -> Iterator[PreflightResult]:
     needs = "a rollback has its blobs and its space"
     target, why = reachable_generation(site)
     if target is None:
-        first = not site.former()
+        alone = not kept_generations(site, running.number)
         remedy = "keep the release that runs, or install one that can be rolled back to it"
-        observation = Observation(met=first, text=why, remedy=remedy)
+        observation = Observation(met=alone, text=why, remedy=remedy)
         yield _result("rollback", needs, observation)
     else:
         yield _result("rollback", needs, _rollback_observation(site, load, target.number))

@@ -197,6 +197,21 @@ def test_no_generation_can_be_reached(tmp_path: Path) -> None:
     assert (result.status, "generation 1 (1.0.0): " in result.observed) == ("failed", True)
 
 
+def test_a_later_generation_is_kept_and_cannot_be_returned_to(tmp_path: Path) -> None:
+    """The first generation runs again, so it has no former one; the one that was left is kept all the same."""
+    from msgspec.structs import replace
+
+    class First(Vendor):
+        def rollback(self):  # type: ignore[no-untyped-def]  # the type is the vendor's
+            return replace(super().rollback(), back_to=())
+
+    place = installed(tmp_path, First(change={"install": (APP,)}), SECOND)
+    assert place.rollback(1, "ops-1").error is None
+    assert place.open().former() == 0
+    result = looks(place)["rollback"]
+    assert (result.status, result.observed) == ("failed", "generation 2 (1.1.0): release 1.0.0 allows no rollback")
+
+
 def test_a_reserve_that_was_spent(tmp_path: Path) -> None:
     place = installed(tmp_path)
     place.open().reserve.unlink()
