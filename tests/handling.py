@@ -120,7 +120,12 @@ def commands_text(**commands: str) -> str:
 
 
 def handling_place(
-    folder: Path, vendor: Vendor | None = None, user: str = str(USER), endpoints: str = ENDPOINTS, **commands: str
+    folder: Path,
+    vendor: Vendor | None = None,
+    user: str = str(USER),
+    endpoints: str = ENDPOINTS,
+    more: str = "",
+    **commands: str,
 ) -> Place:
     """A site where the release runs and policy 2 lists ``commands``; its programs run as an account of their own."""
     vendor = vendor or handling()
@@ -129,7 +134,7 @@ def handling_place(
     yaml = place.path / "site.yaml"
     program = f"\n  program: {{user: {user}}}" if user else ""
     text = yaml.read_text().replace("  store: {}", f"  store: {{}}{program}")
-    yaml.write_text(text.replace(ENDPOINTS, endpoints))
+    yaml.write_text(text.replace(ENDPOINTS, endpoints) + more)
     result = place.bring(vendor.write(folder / "1.tar"))
     assert result.error is None, result.error
     allow(place, **commands)

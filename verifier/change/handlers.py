@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from manifests.documents.consignment import Request, peek_consignment
-from manifests.documents.contract import Contract, Signal
+from manifests.documents.contract import Signal
 from manifests.documents.handler_catalogue import BUILT_IN
 from manifests.documents.handler_use import HandlerUse, parameter_problem
 from manifests.documents.plan import Plan
@@ -173,7 +173,7 @@ def use_request(site: Site, item: str) -> UseRequest:
         requested=requested,
         use=use,
         known=known,
-        signal=leaving_signal(known, contract_in_force(site)[0]),
+        signal=leaving_signal(site, known),
         why=request.why,
     )
 
@@ -192,12 +192,17 @@ def _plan(site: Site, use: HandlerUse) -> Plan:
     )
 
 
-def leaving_signal(known: KnownHandler, contract: Contract | None) -> Signal | None:
-    """Return the signal of the contract that takes the values of the handler; None when none leave.
+def leaving_signal(site: Site, known: KnownHandler) -> Signal | None:
+    """Return the signal of the contract in force that takes the values of the handler; None when none leave.
 
-    A handler of a release names its signal. For one of the verifier the contract has one from it.
+    A handler of a release names its signal. For one of the verifier the contract has one from it. A signal that
+    ``site.yaml`` withholds does not leave.
     """
+    contract, running = contract_in_force(site)[0], read_running(site)
+    withheld = running.settings.telemetry.withhold if running is not None else ()
     for signal in contract.signals if contract is not None else ():
+        if signal.name in withheld:
+            continue
         source = signal.source.handler if signal.source is not None else None
         if source == known.handler.name and (known.release is None or known.handler.returns == signal.name):
             return signal

@@ -13,6 +13,7 @@ import msgspec
 from manifests.documents import approval, authorisation, closure, consignment, enrolment, review_request
 from manifests.documents.contract import CONTRACT_TYPE, parse_contract
 from manifests.documents.described import key_text
+from manifests.documents.handler_use import HANDLER_USE_TYPE, parse_handler_use
 from manifests.documents.plan import PLAN_TYPE
 from manifests.documents.policy import POLICY_TYPE, parse_policy
 from manifests.documents.release import PREDICATE_TYPE, RELEASE_TYPE
@@ -99,6 +100,9 @@ _KINDS = {
     "approval": _DocumentKind(approval.APPROVAL_TYPE, people.read_approval, people.judge_approval),
     "release": _DocumentKind(RELEASE_TYPE, people.read_unsigned("release", parse_release), people.judge_unsigned),
     "plan": _DocumentKind(PLAN_TYPE, people.read_plan, people.judge_unsigned),
+    "handler-use": _DocumentKind(
+        HANDLER_USE_TYPE, people.read_unsigned("handler-use", parse_handler_use), people.judge_unsigned
+    ),
     "policy": _DocumentKind(POLICY_TYPE, people.read_unsigned("policy", parse_policy), people.judge_unsigned),
     "contract": _DocumentKind(CONTRACT_TYPE, people.read_unsigned("contract", parse_contract), people.judge_unsigned),
     "rollback": _DocumentKind(ROLLBACK_TYPE, people.read_unsigned("rollback", parse_rollback), people.judge_unsigned),

@@ -97,8 +97,9 @@ def claimed_signers(envelope: Envelope) -> tuple[str, ...]:
 
 
 def plan_rows(plan: Plan) -> Rows:
+    kinds = f"kinds of change: {', '.join(plan.kinds)}" if plan.handler is None else f"handler {plan.handler}"
     rows = [
-        ("does", f"{plan.action} at {plan.site}; kinds of change: {', '.join(plan.kinds)}"),
+        ("does", f"{plan.action} at {plan.site}; {kinds}"),
         ("plan", plan.digest),
         ("policy", plan.policy),
     ]

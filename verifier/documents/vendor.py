@@ -101,6 +101,11 @@ def read_consignment(data: bytes, where: str) -> DocumentSummary:
     for request in order.requests:
         words = ", ".join(f"{name}={value}" for name, value in sorted(request.parameters.items()))
         rows.append(("asks", f"{request.request}: {request.handler}{f' with {words}' if words else ''}"))
+        if request.first_report is not None or request.last_report is not None:
+            until = f"to {request.last_report}" if request.last_report is not None else "on"
+            rows.append(("", f"before the reports from {request.first_report or 1} {until}"))
+        if request.why is not None:
+            rows.append(("", f"because: {request.why}"))
     if order.revocations is not None:
         listed = revocations.parse_revocations(encode(order.revocations), f"{where} $.revocations")[1]
         rows.append(("brings", f"revocation list {listed.version}"))

@@ -7,7 +7,6 @@ from content.differences.release import handler_facts
 from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
 from manifests.documents.handler_use import value_words
 from manifests.words.errors import RefusedError, WaybillError
-from verifier.change.data_return import contract_in_force
 from verifier.change.handlers import KnownHandler, leaving_signal
 from verifier.handlers.program import check_program, find_program
 from verifier.runtime.program_files import ProgramAccount
@@ -83,7 +82,7 @@ def handler_fields(site: Site, known: KnownHandler) -> tuple[tuple[str, str], ..
     facts = dict(handler_facts(handler))
     facts.pop("with", None)
     parameters = [(f"parameter {name}", value_words(values)) for name, values in sorted(handler.parameters.items())]
-    signal = leaving_signal(known, contract_in_force(site)[0])
+    signal = leaving_signal(site, known)
     stated = ", ".join(RESULTS.get(handler.name, {}))
     problem = host_problem(site, known)
     is_revoked = revoked is not None and known.digest in revoked.handlers

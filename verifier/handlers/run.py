@@ -7,17 +7,18 @@ The begin is synced before the handler begins. So a handler that a crash cut off
 import signal as signals
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import cast
 
+from manifests.documents.contract import Signal
 from manifests.documents.telemetry import Value
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import HostError, RefusedError, WaybillError
+from manifests.words.errors import AttentionError, HostError, RefusedError, WaybillError
 from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
 from verifier.change.handlers import NO_SUCH_HANDLER, UseRequest, refusal_of, use_request
 from verifier.handlers.output import HandlerContext, HandlerOutput, Perform
@@ -96,9 +97,7 @@ def run_use(
     begun = site.host.monotonic()
     output, error = _perform(context, asked)  # 5
     seconds = max(0, int(site.host.monotonic() - begun))
-    values = leaving_values(asked.signal, output.values)
-    signal = asked.signal if values else None
-    result = write_result(site, began, signal, values, start) if signal is not None else None  # 6
+    result, output = _write_values(site, began, start, asked.signal, output)  # 6
     withheld = digest_of(encode(dict(output.values))) if result is None and output.values else output.withheld
     ended = HandlerEnded(
         item=item,
@@ -106,13 +105,15 @@ def run_use(
         reason=output.reason,
         exit_code=output.exit_code,
         seconds=seconds,
-        signal=signal.name if signal is not None else None,
+        signal=asked.signal.name if asked.signal is not None and result is not None else None,
         result=digest_of(result) if result is not None else None,
         withheld=withheld,
         detail=one_line("; ".join(output.lines)),
     )
     site.record(ended)  # 7
-    leaves = asked.requested.consignment or result is not None or asked.known.handler.risk != "read-only"
+    report, unwritten = None, None
+    if asked.requested.consignment or result is not None or asked.known.handler.risk != "read-only":
+        report, unwritten = _report(site, write_report)  # 8
     return RunResult(
         item=item,
         handler=asked.use.handler,
@@ -122,8 +123,8 @@ def run_use(
         leaves=ended.signal,
         lines=output.lines,
         seconds=seconds,
-        report=write_report(site, "handler") if leaves and not site.state.offboarded else None,  # 8
-        error=error or _failure(asked, ended),
+        report=report,
+        error=error or _failure(asked, ended) or unwritten,
     )
 
 
@@ -140,6 +141,36 @@ def _begin(site: Site, asked: UseRequest, status: ApprovalStatus) -> int:
         approvals=tuple(site.keep_document(approval.raw) for approval in status.approvals),
     )
     return site.record(event).record.seq
+
+
+def _write_values(
+    site: Site, began: int, start: str, signal: Signal | None, output: HandlerOutput
+) -> tuple[bytes | None, HandlerOutput]:
+    """Write the values that may leave; return the file, None if none do, and the output, with a line if that failed."""
+    values = leaving_values(signal, output.values)
+    if signal is None or not values:
+        return None, output
+    try:
+        return write_result(site, began, signal, values, start), output
+    except OSError as failure:
+        # The handler has run, and that must be recorded: only its values are lost.
+        words = f"the values could not be written: {(failure.strerror or str(failure)).lower()}"
+        return None, replace(output, lines=(words, *output.lines))
+
+
+def _report(site: Site, write_report: WriteReport) -> tuple[Path | None, WaybillError | None]:
+    """Write a report, or return why that was not possible; after the vendor's access has ended, write none."""
+    if site.state.offboarded:
+        return None, None
+    try:
+        return write_report(site, "handler"), None
+    except (WaybillError, OSError) as failure:
+        return None, AttentionError(
+            f"the handler has ended, but its report could not be written: {failure}",
+            where="outbox",
+            remedy="repair that, then run `waybill report --new`",
+            finding="report-unwritten",
+        )
 
 
 def _judge(site: Site, item: str) -> UseRequest:

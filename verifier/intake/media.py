@@ -101,7 +101,7 @@ class ReceivedMedia:
             if consignment.acknowledged is not None:
                 lines.append(f"  support holds report {consignment.acknowledged}")
             for answer in consignment.answers:
-                lines.append(f"  request {answer.request}, {answer.handler}: {answer.outcome.replace('-', ' ')}")
+                lines.append(f"  request {answer.request}, {answer.handler}: {answer.words}")
         for verdict in self.answers:
             kind = "approval" if verdict.verdict == "approve" else "rejection"
             lines.append(f"{_received(verdict.new)}: {kind} of {verdict.item} by {verdict.person} ({verdict.role})")

@@ -306,7 +306,7 @@ def _handler_text(event: e.HandlerEvent) -> str:
 def _consigned(event: e.Consigned) -> str:
     parts = [f"support holds report {event.acknowledged}"] if event.acknowledged is not None else []
     parts += [f"newest for this site {one.channel} {one.mark.sequence}" for one in event.newest]
-    parts += [f"request {one.request} ({one.handler}): {one.outcome.replace('-', ' ')}" for one in event.answers]
+    parts += [f"request {one.request} ({one.handler}): {one.words}" for one in event.answers]
     if event.authorisations:
         parts.append(f"authorisations of rollbacks below the floor: {len(event.authorisations)}")
     return f"consignment {event.number} of {event.issued_at}" + (f": {'; '.join(parts)}" if parts else "")

@@ -154,6 +154,11 @@ class Answer(Document, frozen=True, kw_only=True):
     reason: Word | None = None
     last_report: Positive | None = None
 
+    @property
+    def words(self) -> str:
+        why = f" ({self.reason.replace('-', ' ')})" if self.reason is not None else ""
+        return f"{self.outcome.replace('-', ' ')}{why}"
+
 
 class Consigned(Document, frozen=True, kw_only=True, tag_field="event", tag="consigned"):
     """A consignment for this site was verified.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from manifests.words.errors import UntrustedError
 from verifier.site.journal import events
-from verifier.site.journal.fold_requests import apply_to_handlers, close_windows, received_requests
+from verifier.site.journal.fold_requests import apply_to_handlers, close_windows, received_requests, restart_windows
 from verifier.site.journal.fold_transaction import (
     apply_planned,
     apply_to_transaction,
@@ -197,7 +197,7 @@ def _renewed(state: SiteState, event: events.KeyRenewed, record: events.Record) 
             head=None,
             acknowledged=None,
             challenge=None,
-            answered=tuple(replace(one, after=0) for one in state.reports.answered),
+            answered=restart_windows(state.reports.answered),
             owed=True,
         ),
     )

@@ -43,6 +43,16 @@ def close_windows(requests: Iterable[Answered], seq: int) -> tuple[Answered, ...
     )
 
 
+def restart_windows(requests: Iterable[Answered]) -> tuple[Answered, ...]:
+    """Return the requests when reports are numbered anew: their windows count the numbers before, and so have ended."""
+    return tuple(
+        replace(use, outcome="refused", reason="outside-window", after=0)
+        if use.outcome == "waiting" and use.last_report is not None
+        else replace(use, after=0)
+        for use in requests
+    )
+
+
 def apply_to_handlers(state: SiteState, event: events.HandlerEvent, record: events.Record) -> SiteState:
     """Apply an entry about the use of a handler: asked for, refused, begun, ended."""
     if isinstance(event, events.HandlerAsked):

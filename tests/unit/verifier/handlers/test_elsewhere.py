@@ -35,6 +35,7 @@ from verifier.commands.show import show_command
 from verifier.commands.status import status_command
 from verifier.intake.media import receive_media
 from verifier.runtime.drivers.driver import load_driver
+from verifier.site.journal.events import HandlerBegan
 from verifier.site.vendor_trust import adopt_revocations
 
 ASKED = request("queue-depth", parameters={"queue": "intake"}, why="jobs wait")
@@ -186,3 +187,14 @@ def test_status_names_the_handlers_that_this_host_cannot_run(tmp_path: Path) -> 
     good = handling_place(tmp_path / "good", None, str(USER), queue_depth="allowed", once="allowed")
     assert "cannot run here" not in invoke(good, status_command)[1]
     assert "cannot run here" not in invoke(bare, status_command, "--fast")[1]
+
+
+def test_what_was_run_can_be_shown_and_a_request_says_why(place: Place, tmp_path: Path) -> None:
+    run(place, "health-snapshot")
+    began = next(one.record.event for one in place.open().entries if isinstance(one.record.event, HandlerBegan))
+    code, text = invoke(place, show_command, str(place.open().document_path(began.use)))
+    assert (code, '"handler": "health-snapshot"' in text) == (0, True)
+    code, text = invoke(place, show_command, str(place.open().document_path(began.plan)))
+    assert (code, "run at northern-grid/small/production/east; handler health-snapshot" in text) == (0, True)
+    code, text = invoke(place, show_command, str(tmp_path / "note-1.json"))
+    assert (code, "because: jobs wait" in text) == (0, True)

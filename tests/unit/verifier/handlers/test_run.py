@@ -1,5 +1,6 @@
 """Handlers at a real site: what the policy allows runs once, is recorded before and after, and is answered."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -13,7 +14,11 @@ from manifests.words.errors import RefusedError, UsageError, WaitingError
 from tests.handling import allow, consign, handling_place, request, run
 from tests.place import Place
 from verifier.approval.queue import waiting_items
+from verifier.reporting.key_change import renew_key
+from verifier.site.disk import Disk
+from verifier.site.folder import Site
 from verifier.site.journal.events import HandlerBegan, HandlerEnded
+from verifier.site.lock import hold_site
 
 
 @pytest.fixture
@@ -192,3 +197,48 @@ def test_a_policy_that_no_longer_lists_the_handler_refuses_what_waits(place: Pla
     assert error.value.finding == "not-in-policy"
     (use,) = place.open().state.reports.answered
     assert (use.outcome, use.reason) == ("refused", "not-in-policy")
+
+
+def test_a_window_ends_with_the_reports_that_it_counts(place: Place, tmp_path: Path) -> None:
+    """After a renewal of the key reports begin with 1 again; the numbers of the window were of the ones before."""
+    consign(place, tmp_path, request("inventory", "a", last_report=900), request("store-check", "b"))
+    with hold_site(place.path, place.disk, place.clock.host(), "renew", any_key=True) as site:
+        renew_key(site, "key-lost")
+    uses = place.open().state.reports.answered
+    assert [(use.outcome, use.reason) for use in uses] == [("refused", "outside-window"), ("waiting", None)]
+
+
+def test_a_signal_that_the_site_withholds_does_not_leave(tmp_path: Path) -> None:
+    place = handling_place(tmp_path, health_snapshot="allowed", more="telemetry: {withhold: [probes]}\n")
+    result = run(place, "health-snapshot")
+    assert (result.outcome, result.leaves, result.values["probes_failing"]) == ("ran", None, 0)
+    assert not (place.path / "telemetry" / "results").exists()
+
+
+def test_a_full_disk_loses_the_values_and_not_the_record(place: Place, tmp_path: Path) -> None:
+    class Full(Disk):
+        def write(self, path: Path, data: bytes, mode: int = 0o644, *, exact: bool = False) -> None:
+            if "results" in path.parts:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            super().write(path, data, mode, exact=exact)
+
+    consign(place, tmp_path, request("health-snapshot"))
+    place.disk = Full()
+    result = run(place, "c-1")
+    assert (result.outcome, result.leaves) == ("ran", None)
+    assert "could not be written" in result.lines[0]
+    (answer,) = newest(place).requests
+    assert (answer.outcome, answer.result) == ("ran", None)
+
+
+def test_a_report_that_cannot_be_written_is_said_after_the_run(place: Place, tmp_path: Path) -> None:
+    consign(place, tmp_path, request("inventory"))
+
+    def full(site: Site, cause: str) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place.tell = full
+    result = run(place, "c-1")
+    assert result.outcome == "ran"
+    assert result.error is not None
+    assert (result.error.finding, result.error.exit_code) == ("report-unwritten", 14)
