@@ -70,6 +70,8 @@ def test_from_the_file_to_the_refusal_and_on_once_the_host_has_it(tmp_path: Path
         ok(waybill("approve", "r-0.1.0", "--key", tmp_path / "me.key", "--site", site))
         refused = ok(waybill("install", "r-0.1.0", "--dry-run", "--site", site), 5)
         assert f"failed: port {port}: " in refused.out
+        looks = ok(waybill("install", "r-0.1.0", "--dry-run", "--json", "--site", site), 5).json["host"]
+        assert [look["check"] for look in looks if look["status"] == "failed"] == [f"port {port}"]
         refused = ok(waybill("install", "r-0.1.0", "--site", site), 5)
         assert "hint: end it, or let it use another port" in refused.err
     contract = ok(waybill("review", "r-0.1.0", "--site", site, "--json")).json["contract"]

@@ -80,7 +80,7 @@ def _with_site(result: Result, results: tuple[PreflightResult, ...]) -> Result:
             remedy=failed[0].remedy or "do what each line says, then run this command again",
             finding="site-check",
         )
-    return Result("\n".join(lines), {**result.data, "site": [preflight_data(one) for one in results]}, error)
+    return Result("\n".join(lines), {**result.data, "site": [one.fields() for one in results]}, error)
 
 
 def check_item(site: Site, items: tuple[str, ...], runtime: Runtime) -> ItemCheck:
@@ -116,7 +116,7 @@ def _result(by_item: dict[str, ItemCheck], damage: tuple[AttentionError, ...]) -
             {
                 "item": item,
                 "findings": [_data(finding) for finding in check.findings],
-                "host": [preflight_data(result) for result in check.host.results],
+                "host": [result.fields() for result in check.host.results],
             }
             for item, check in by_item.items()
         ],
@@ -137,17 +137,6 @@ def _refused(findings: tuple[SetupFinding, ...], item: str) -> RefusedError:
         remedy="do what each finding says, then run this command again; nothing was changed",
         finding="site-not-ready",
     )
-
-
-def preflight_data(result: PreflightResult) -> dict[str, str]:
-    """Return one look at the host or the site for programs."""
-    return {
-        "check": result.check,
-        "status": result.status,
-        "needs": result.needs,
-        "observed": result.observed,
-        "remedy": result.remedy,
-    }
 
 
 def _data(finding: SetupFinding) -> dict[str, object]:

@@ -190,5 +190,6 @@ def install_output(ended: InstallResult, label: str) -> Result:
         "release": runs.release if runs else None,
         "report": str(ended.report) if ended.report else None,
         "way": list(ended.lines),
+        "host": [look.fields() for look in ended.host],
     }
     return Result("\n".join(lines), data, ended.error)

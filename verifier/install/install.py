@@ -160,7 +160,9 @@ def _dry_run(
         need = plan_space(site, first, steps, request.on_progress)
         lines += check_rollback_possible(site, first, runtime, need.missing, request.on_progress)
     lines += tuple(f"not yet: {error.problem}" for error in errors[1:])
-    return InstallResult(site.state.installs.running, errors[0] if errors else None, need=need, lines=lines)
+    return InstallResult(
+        site.state.installs.running, errors[0] if errors else None, need=need, lines=lines, host=host.results
+    )
 
 
 def _route(site: Site, items: tuple[str, ...]) -> Route:

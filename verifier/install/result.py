@@ -16,6 +16,7 @@ from verifier.change.transaction import transaction_error, trial_commands
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
+from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.folder import Site
 from verifier.site.journal.installs import Generation, State
 from verifier.site.journal.transitions import BEFORE_CHANGE
@@ -32,6 +33,7 @@ class InstallResult:
         generation: The generation that runs now.
         error: Why another one was requested, or what else the operator should know.
         lines: What was checked about a later rollback.
+        host: Of a dry run, what the releases need of the host, each with what was observed.
     """
 
     generation: Generation | None
@@ -39,6 +41,7 @@ class InstallResult:
     report: Path | None = None
     need: InstallNeed | None = None
     lines: tuple[str, ...] = ()
+    host: tuple[PreflightResult, ...] = ()
 
 
 def finish_previous(site: Site, runtime: Runtime) -> None:

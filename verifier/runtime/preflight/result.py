@@ -54,6 +54,11 @@ class PreflightResult:
         remedy = "" if observation.met else one_line(observation.remedy)
         return cls(check, status, needs, one_line(observation.text), remedy)
 
+    def fields(self) -> dict[str, str]:
+        """Return the result for programs."""
+        texts = {"needs": self.needs, "observed": self.observed, "remedy": self.remedy}
+        return {"check": self.check, "status": self.status, **texts}
+
     @property
     def line(self) -> str:
         remedy = f"; {self.remedy}" if self.remedy and self.status != "passed" else ""
