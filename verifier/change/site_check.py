@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from manifests.authored.site_yaml import FILL_IN
+from manifests.documents.contract_endpoints import address_forms, contract_endpoints
 from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
@@ -186,11 +187,19 @@ def _endpoints(hop: Change) -> Iterator[SetupFinding]:
             remedy = f"set an address http://HOST:PORT for `{endpoint}:` under `endpoints:` in site.yaml"
             where = f"site.yaml $.endpoints.{endpoint}"
             yield SetupFinding("failed", RefusedError(problem, where=where, remedy=remedy, finding="endpoint-kind"))
-    for signal in hop.contract.signals if hop.contract else ():
-        for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
-            if name is not None and name not in known and not _is_unfilled(hop, f"endpoints.{name}"):
-                finding = _endpoint_missing(name, f"the signal {signal.name!r} of the contract is read from")
-                yield replace(finding, level="warned")
+    for signal, name in contract_endpoints(hop.contract) if hop.contract else ():
+        if signal.name in hop.installed.settings.telemetry.withhold or _is_unfilled(hop, f"endpoints.{name}"):
+            continue
+        address, forms = known.get(name), address_forms(signal)
+        if address is None:
+            finding = _endpoint_missing(name, f"the signal {signal.name!r} of the contract is read from")
+            yield replace(finding, level="warned")
+        elif not address.startswith(tuple(forms)):
+            form = " or ".join(forms.values())
+            problem = f"the signal {signal.name!r} is read from {form}, the endpoint {name!r} is {address}"
+            remedy = f"set an address {form} for `{name}:` under `endpoints:` in site.yaml"
+            where = f"site.yaml $.endpoints.{name}"
+            yield SetupFinding("warned", RefusedError(problem, where=where, remedy=remedy, finding="endpoint-kind"))
 
 
 def _endpoint_of(probe: Probe) -> str | None:

@@ -17,6 +17,7 @@ from content.telemetry.collector import open_collector
 from content.telemetry.counted import GAP, MISSING, TIME_LIMIT, TOO_MANY
 from content.telemetry.intervals import Collector, kept_since
 from manifests.documents.contract import INTERVAL_KINDS, Signal
+from manifests.documents.contract_endpoints import endpoint_of
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError
 from manifests.words.time import parse_time, rfc3339
@@ -34,7 +35,7 @@ from verifier.collecting.kept import (
 from verifier.collecting.look import Look
 from verifier.collecting.opened_files import SourceError
 from verifier.collecting.results import clear_results
-from verifier.collecting.sources import check_form, endpoint_of, read_metrics, read_source
+from verifier.collecting.sources import check_form, read_metrics, read_source
 from verifier.runtime.probes.probe import site_authorities
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
@@ -164,7 +165,7 @@ class _Run:
         waiting = list(signals)
         while waiting:
             signal = waiting[0]
-            address = self.endpoints.get(endpoint_of(signal), "")
+            address = self._address(signal)
             group = [signal]
             if signal.kind == "metrics" and address:
                 group = [other for other in waiting if other.kind == "metrics" and self._address(other) == address]
@@ -174,7 +175,7 @@ class _Run:
             yield from self._look_at_group(opened, seconds)
 
     def _address(self, signal: Signal) -> str:
-        return self.endpoints.get(endpoint_of(signal), "")
+        return self.endpoints.get(endpoint_of(signal) or "", "")
 
     def _open(self, signal: Signal, address: str, seconds: float) -> _Reading:
         notes, kept = [], None

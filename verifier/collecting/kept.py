@@ -23,7 +23,7 @@ from manifests.documents.contract import Signal
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import Document, encode, parse
 from manifests.words.digest import Count, Date, Digest, Positive, Text, Time, Word
-from manifests.words.errors import BusyError, missing_file
+from manifests.words.errors import BusyError, missing_file, unreadable
 from manifests.words.time import rfc3339
 from verifier.site.disk import Disk
 
@@ -108,6 +108,24 @@ def read_kept(site: Path, signal: str) -> Kept | None:
         return None
     first, _, state = read_capped(path, MAX_STATE + MAX_PROGRESS).partition(b"\n")
     return Kept(parse(first, Progress, str(path), max_bytes=MAX_PROGRESS), state)
+
+
+def read_progress(site: Path, signal: str) -> Progress | None:
+    """Return how far the source of a signal was read; None before its first look.
+
+    Raises:
+        MalformedError: The file is damaged.
+        HostError: It cannot be read.
+    """
+    path = kept_path(site, signal)
+    try:
+        with path.open("rb") as file:
+            first = file.readline(MAX_PROGRESS + 1).removesuffix(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise unreadable(error, str(path)) from None
+    return parse(first, Progress, str(path), max_bytes=MAX_PROGRESS)
 
 
 def write_kept(site: Path, signal: str, kept: Kept, disk: Disk) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from content.telemetry.counted import UNREADABLE
 from manifests.documents.contract import Signal
+from manifests.documents.contract_endpoints import address_forms, endpoint_of
 from manifests.words.digest import digest_of
 from manifests.words.time import rfc3339
 from verifier.collecting.journal import read_journal
@@ -14,35 +15,11 @@ from verifier.collecting.opened_files import SourceError
 from verifier.collecting.scrape import SCRAPE_SECONDS, read_file, read_http
 from verifier.collecting.trace_folder import read_traces
 
-# By field of a signal's source: how addresses begin that can be read for it.
-FORMS = {
-    "prometheus": ("http://", "https://", "file:/"),
-    "log": ("file:/", "container:/"),
-    "journal": ("journal:",),
-    "otlp": ("file:/",),
-}
-
-
-def endpoint_of(signal: Signal) -> str:
-    """Return the name of the endpoint that the signal is read from; empty for a signal that names none."""
-    source = signal.source
-    return next((name for name in _named(signal) if name), "") if source else ""
-
-
-def _named(signal: Signal) -> tuple[str | None, ...]:
-    source = signal.source
-    return (source.prometheus, source.log, source.journal, source.otlp) if source else ()
-
-
-def forms_of(signal: Signal) -> tuple[str, ...]:
-    """Return how an address begins that the signal can be read from."""
-    return next((FORMS[form] for form in FORMS if signal.source and getattr(signal.source, form)), ())
-
 
 def check_form(signal: Signal, address: str) -> None:
     """Raise SourceError unless an address of this form can be read for the signal."""
-    if not address.startswith(forms_of(signal)):
-        forms = " or ".join(f"{form}…" for form in forms_of(signal))
+    if not address.startswith(tuple(address_forms(signal))):
+        forms = " or ".join(address_forms(signal).values())
         raise SourceError(UNREADABLE, f"endpoint {endpoint_of(signal)!r} is {address}, expected {forms}")
 
 

@@ -25,6 +25,7 @@ from verifier.intake.enrolment_files import (
     NewPerson,
     VendorOffer,
     policy_yaml,
+    read_offered_contract,
     read_offered_schema,
     site_yaml,
 )
@@ -81,6 +82,7 @@ def read_offer(media: Path, fingerprint: str, channel: str | None) -> VendorOffe
         channel=channel or release.channel,
         release=release,
         schema=read_offered_schema(bundle, release),
+        contract=read_offered_contract(bundle, release),
     )
 
 

@@ -9,11 +9,14 @@ from types import MappingProxyType
 from content.bundle.bulk import open_bundle
 from content.bundle.places import find_places
 from manifests.authored.site_yaml import FILL_IN
+from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
+from manifests.documents.contract_endpoints import address_forms, contract_endpoints
 from manifests.documents.policy import KINDS
 from manifests.documents.release import Release
 from manifests.foreign.config_schema import MAX_SCHEMA, Json, read_config_schema
 from manifests.trust.root import Chain
-from manifests.words.digest import NAME, digest_of
+from manifests.words.digest import NAME, Blob, digest_of
+from manifests.words.errors import MalformedError
 
 OPERATOR = "operator"
 NO_ANSWERS: Mapping[str, str] = MappingProxyType({})
@@ -27,6 +30,7 @@ class VendorOffer:
 
     Attributes:
         release: The verified release of a bundle; None where the medium has only root documents.
+        contract: Its telemetry contract; None where it cannot be read here.
         schema: The config schema of the release; None without one, or where it cannot be read here.
     """
 
@@ -34,6 +38,7 @@ class VendorOffer:
     channel: str
     release: Release | None = None
     schema: Mapping[str, Json] | None = None
+    contract: Contract | None = None
 
     @property
     def required_config(self) -> tuple[str, ...]:
@@ -52,21 +57,30 @@ class NewPerson:
 
 
 def read_offered_schema(bundle: Path, release: Release) -> Mapping[str, Json] | None:
-    """Return the config schema in the bundle; None where it cannot be read here.
+    """Return the config schema in the bundle; None where it cannot be read here."""
+    schema = None if release.config is None else _read_blob(bundle, release, release.config.schema, MAX_SCHEMA)
+    return None if schema is None else read_config_schema(schema, "config schema")
 
-    `receive` judges the whole bundle; a damaged one only has no placeholders.
-    """
-    if release.config is None or release.config.schema.size > MAX_SCHEMA or not bundle.is_file():
+
+def read_offered_contract(bundle: Path, release: Release) -> Contract | None:
+    """Return the telemetry contract in the bundle; None where it cannot be read here."""
+    data = _read_blob(bundle, release, release.contract, MAX_CONTRACT)
+    try:
+        return None if data is None else parse_contract(data)
+    except MalformedError:
+        return None
+
+
+def _read_blob(bundle: Path, release: Release, wanted: Blob, max_bytes: int) -> bytes | None:
+    """Return a blob of the bundle. `receive` judges the whole bundle; a damaged one only has no placeholders."""
+    if wanted.size > max_bytes or not bundle.is_file():
         return None
     descriptor = open_bundle(bundle)
     try:
-        wanted = release.config.schema
         for place in find_places(descriptor, release, str(bundle)).present:
             if place.blob.digest == wanted.digest:
                 data = os.pread(descriptor, wanted.size, place.offset)
-                if digest_of(data) != wanted.digest:
-                    return None
-                return read_config_schema(data, "config schema")
+                return data if digest_of(data) == wanted.digest else None
         return None
     finally:
         os.close(descriptor)
@@ -80,7 +94,7 @@ def site_yaml(site: str, offer: VendorOffer, every: str, answers: Mapping[str, s
     Args:
         answers: Values that are known already, as they are written, by key such as ``registry.endpoint``.
     """
-    endpoints, config = asked_endpoints(offer.release), offer.required_config
+    endpoints, config = asked_endpoints(offer), offer.required_config
     drivers = proposed_drivers(offer.release)
     wanted = (*drivers, *(f"endpoints.{name}" for name in endpoints), *(f"config.{name}" for name in config))
     lines = [
@@ -103,7 +117,7 @@ def site_yaml(site: str, offer: VendorOffer, every: str, answers: Mapping[str, s
         *_drivers(offer.release, answers),
         _line("  files: {root: srv}", "folder in the site, for versioned folders and one link"),
         "",
-        _line(f"endpoints: {_flow('endpoints', endpoints, answers)}", "probes may open no other addresses; example:"),
+        _line(f"endpoints: {_flow('endpoints', endpoints, answers)}", "probes and collectors open no others; example:"),
         _line("", '{api: "http://127.0.0.1:8080"}'),
         *(_line("", f"{name}: for {why}") for name, why in endpoints.items()),
         "",
@@ -154,14 +168,17 @@ def _drivers(release: Release | None, answers: Mapping[str, str]) -> Iterator[st
         yield _line(setting("program.user"), "account without rights, for programs of the release")
 
 
-def asked_endpoints(release: Release | None) -> dict[str, str]:
-    """Return the endpoints that the probes of the release ask, each with the name of the first such probe."""
+def asked_endpoints(offer: VendorOffer) -> dict[str, str]:
+    """Return the endpoints that probes ask or signals are read from, each with the first of them and its address."""
+    release = offer.release
     asked: dict[str, str] = {}
     for probe in release.probes if release is not None else ():
         if probe.http is not None:
             asked.setdefault(probe.http.endpoint, f"the probe {probe.name}, http://HOST:PORT")
         elif probe.tcp is not None:
             asked.setdefault(probe.tcp.endpoint, f"the probe {probe.name}, tcp://HOST:PORT")
+    for signal, name in contract_endpoints(offer.contract) if offer.contract is not None else ():
+        asked.setdefault(name, f"the signal {signal.name}, {' or '.join(address_forms(signal).values())}")
     return asked
 
 

@@ -42,8 +42,8 @@ def questions_of(offer: VendorOffer) -> tuple[Question, ...]:
         "program.user": Question("program.user", "account without rights, for programs of the release", _account),
     }
     questions = [drivers[setting] for setting in proposed_drivers(offer.release)]
-    for name, why in asked_endpoints(offer.release).items():
-        questions.append(Question(f"endpoints.{name}", f"address for {why}", _endpoint(http="http://" in why)))
+    for name, why in asked_endpoints(offer).items():
+        questions.append(Question(f"endpoints.{name}", f"address for {why}", _endpoint(why.rpartition(", ")[2])))
     schema = offer.schema
     if schema is None:
         return tuple(questions)
@@ -91,13 +91,18 @@ def _account(answer: str) -> str:
     return json.dumps(value)
 
 
-def _endpoint(*, http: bool) -> Callable[[str], str]:
-    form = "http://HOST:PORT" if http else "tcp://HOST:PORT"
+def _endpoint(form: str) -> Callable[[str], str]:
+    """Return the check of an address. ``form`` is how it is written, several with `or` between."""
+    schemes = tuple(one.partition(":")[0] + ":" for one in form.split(" or "))
+    schemes += ("https:",) if "http:" in schemes else ()
+    # A probe by TCP may name any address with a port.
+    any_form = schemes == ("tcp:",)
 
     def write(answer: str) -> str:
         _convert(answer, answer, Address, form)
-        if http and not answer.startswith(("http://", "https://")):
-            raise _refused(answer, "is no address that is asked by HTTP", form)
+        if not any_form and not answer.startswith(schemes):
+            problem = "is no address that is asked by HTTP" if form == "http://HOST:PORT" else "is of another form"
+            raise _refused(answer, problem, form)
         return json.dumps(answer)
 
     return write

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from manifests.authored.site_yaml import SiteFile
+from manifests.documents.contract_endpoints import endpoint_of
 from manifests.words.errors import WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are, show_count, show_size
@@ -19,7 +20,6 @@ from verifier.change.host_network import look_at_site_clock, registry_context
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.site_check import check_rollbacks
 from verifier.change.space import space_needs
-from verifier.collecting.sources import endpoint_of
 from verifier.reporting.site_problems import current_problem
 from verifier.runtime.drivers.driver import DriverContext
 from verifier.runtime.preflight.certificates import certificate_observation, certificate_of

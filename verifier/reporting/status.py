@@ -14,6 +14,7 @@ from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
 from verifier.change.consequences import rollbacks_alone, rollbacks_text
 from verifier.change.transaction import trial_left
+from verifier.reporting.collectors import collectors_data, collectors_lines, collectors_state
 from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
 from verifier.reporting.site_problems import (
     attention,
@@ -73,11 +74,13 @@ def read_status(
         if problem is not None:
             lines += _short(problem) if problem is error else [f"! {problem.problem}", f"  {problem.remedy}", ""]
     lines += [*_runs(site, components or (), probes, now, unseen), *_in_force(site), *_reporting(site, now)]
-    lines += outbox_lines(damage)
+    collectors = collectors_state(site)
+    lines += [*collectors_lines(collectors, now), *outbox_lines(damage)]
     lines += ["", queue_text(waiting, now), "", _generations_text(site)]
     data = _data(site, waiting, components or (), now, unseen)
     data["probes"] = [probe_data(one) for one in probes]
     data["outbox"] = outbox_data(damage)
+    data["collectors"] = collectors_data(collectors, now)
     return SiteStatus("\n".join(lines).rstrip(), data, error)
 
 

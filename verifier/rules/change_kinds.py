@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.contract import Contract
+from manifests.documents.contract_endpoints import contract_endpoints
 from manifests.documents.policy import ChangeRule, Policy
 from manifests.documents.release import Release
 from manifests.words.errors import RefusedError
@@ -70,10 +71,8 @@ def lets_more_leave(old: SiteFile, new: SiteFile, contract: Contract) -> tuple[s
     more = [f"{name} is no longer withheld" for name in old.telemetry.withhold if name not in new.telemetry.withhold]
     more += [f"support will see label {name}" for name in new.labels if name not in old.labels]
     feeds: dict[str, list[str]] = {}
-    for signal in contract.signals:
-        for name in (signal.source.prometheus, signal.source.otlp) if signal.source else ():
-            if name is not None:
-                feeds.setdefault(name, []).append(signal.name)
+    for signal, name in contract_endpoints(contract):
+        feeds.setdefault(name, []).append(signal.name)
     for name, signals in sorted(feeds.items()):
         if name in new.endpoints and new.endpoints[name] != old.endpoints.get(name):
             more.append(f"endpoint {name} feeds {', '.join(signals)}")

@@ -190,7 +190,7 @@ def test_the_command_prints_what_it_did(tmp_path: Path) -> None:
     done = CliRunner().invoke(collect_command, ["--site", str(counting.place.path)])
     assert done.exit_code == 0, done.output
     assert "contract small-telemetry version 1" in done.output
-    assert "endpoint 'metrics' is tcp://127.0.0.1:9, expected http://… or https://… or file:/…" in done.output
+    assert "is tcp://127.0.0.1:9, expected http://HOST:PORT or https://HOST:PORT or file:/PATH" in done.output
     done = CliRunner().invoke(collect_command, ["--site", str(counting.place.path), "--json"])
     result = json.loads(done.output)
     assert [signal["problem"] for signal in result["signals"]] == ["source-unreadable", None, None]
