@@ -24,14 +24,8 @@ from verifier.approval.policy_change import (
     replace_policy,
 )
 from verifier.change.values import Change
-from verifier.commands.site_options import (
-    hold_here,
-    items_argument,
-    open_here,
-    runtime_here,
-    site_option,
-    write_report_after,
-)
+from verifier.commands.change_options import items_argument, runtime_here, write_report_after
+from verifier.commands.site_options import hold_here, open_here, site_option
 from verifier.install.install import InstallRequest, install
 from verifier.install.result import InstallResult
 from verifier.intake.bundles import receive_bundle

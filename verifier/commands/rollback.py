@@ -12,8 +12,9 @@ from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import rollback_section
 from verifier.change.values import Change
+from verifier.commands.change_options import runtime_here, signer_of, write_report_after
 from verifier.commands.install import install_output
-from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
+from verifier.commands.site_options import hold_here, site_option
 from verifier.commands.weighing import LastQuestion, weigh
 from verifier.install.rollback import RollbackRequest, rollback
 from verifier.site.folder import Site

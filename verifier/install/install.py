@@ -24,13 +24,13 @@ from verifier.change.host_check import check_host
 from verifier.change.route import Route
 from verifier.change.site_check import check_site, failures, require_site
 from verifier.change.space import plan_space
+from verifier.change.transaction import check_idle
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import (
     InstallResult,
     WriteReport,
-    check_idle,
     check_rollback_possible,
     finish_previous,
     result_of,

@@ -10,16 +10,17 @@ from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
-from verifier.change.consequences import rollbacks_alone
 from verifier.change.data_return import lost_blobs, name_blobs
 from verifier.change.driver_steps import driver_steps
+from verifier.change.reachable import rollbacks_alone
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
-from verifier.change.transaction import script_of
+from verifier.change.transaction import check_idle
+from verifier.change.transaction_script import script_of
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
-from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
+from verifier.install.result import InstallResult, WriteReport, finish_previous, result_of
 from verifier.rules.agreement import require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
