@@ -141,6 +141,11 @@ def read_review_input(
     return replace(review_input, work=tuple(_leaves(site)))
 
 
+def findings_to_weigh(site: Site, asked: Change | Route, load: LoadDriver) -> tuple[Finding, ...]:
+    """Return what the approvers of ``asked`` must weigh, without what this site lacks for it."""
+    return _of_releases(site, asked, load, site.store.get).findings
+
+
 def _leaves(site: Site) -> Iterator[str]:
     """Yield what leaves with the newest report, one line each."""
     state = site.state

@@ -33,6 +33,7 @@ class InstallResult:
         error: Why another one was requested, or what else the operator should know.
         lines: What was checked about a later rollback.
         host: Of a dry run, what the releases need of the host, each with what was observed.
+        fits: What would run, after a dry run that found nothing missing.
     """
 
     generation: Generation | None
@@ -41,6 +42,7 @@ class InstallResult:
     need: InstallNeed | None = None
     lines: tuple[str, ...] = ()
     host: tuple[PreflightResult, ...] = ()
+    fits: str = ""
 
 
 def finish_previous(site: Site, runtime: Runtime) -> None:
