@@ -172,7 +172,7 @@ def test_from_the_vendors_file_to_the_answer_at_support(tmp_path: Path) -> None:
     assert b"hunter2" not in carried
     ok("fleet", "import", tmp_path / "back", "--fleet", fleet)
     page = ok("fleet", "show", "east", "--fleet", fleet).out
-    for words in ("queue-depth: ran", "resource-summary: ran", "shell: no such handler"):
+    for words in ("queue-depth: ran", "resource-summary: ran", "shell: no such handler", "queue_depth", "jobs"):
         assert words in page
     answers = json.loads(ok("fleet", "show", "east", "--json", "--fleet", fleet).out)["report"]["requests"]
     results = {path.name: path.read_bytes() for path in (site / "telemetry" / "results").iterdir()}

@@ -67,7 +67,8 @@ def _output(result: RunResult) -> Result:
         lines.append(f"  {name.ljust(width)}  {shown}")
     lines += [f"  {line}" for line in result.lines]
     if result.leaves:
-        lines.append(f"the values leave with the next report, as signal {result.leaves}")
+        which = "this report" if result.report is not None else "the next report"
+        lines.append(f"the values leave with {which}, as signal {result.leaves}")
     if result.report is not None:
         lines.append(f"report: {result.report}")
     data: dict[str, object] = {

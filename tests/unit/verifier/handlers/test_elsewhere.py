@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from manifests.documents.handler_catalogue import BUILT_IN
 from manifests.documents.release import handler_digest
 from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest
 from manifests.trust.envelope import parse_envelope
@@ -19,21 +20,24 @@ from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.words.canonical import encode, parse
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import MalformedError, RefusedError
-from tests.handling import QUEUE, USER, consign, handling_place, request, run
+from tests.handling import QUEUE, USER, consign, handler, handling, handling_place, request, run
 from tests.place import Place
 from tests.vendor import ROOT
 from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of
 from verifier.approval.page import as_text
+from verifier.approval.queue import waiting_items
 from verifier.approval.request_reader import DOCUMENTS, REQUEST, open_request
 from verifier.approval.request_writer import write_request
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
+from verifier.change.handlers import known_handlers
 from verifier.commands.run import run_command
 from verifier.commands.show import show_command
 from verifier.commands.status import status_command
 from verifier.intake.media import receive_media
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.journal.events import HandlerBegan
 from verifier.site.vendor_trust import adopt_revocations
@@ -198,3 +202,34 @@ def test_what_was_run_can_be_shown_and_a_request_says_why(place: Place, tmp_path
     assert (code, "run at northern-grid/small/production/east; handler health-snapshot" in text) == (0, True)
     code, text = invoke(place, show_command, str(tmp_path / "note-1.json"))
     assert (code, "because: jobs wait" in text) == (0, True)
+
+
+def test_after_the_end_of_the_access_only_the_verifiers_own_run(place: Place, tmp_path: Path) -> None:
+    consign(place, tmp_path, request("health-snapshot"), number=2)
+    assert place.tell is not None
+    with place.hold() as site:
+        place.tell(site, "test")
+        ask_offboarding(site, "the contract ended")
+        for person in ("ops-1", "sec-1"):
+            agree_offboarding(site, place.people[person])
+        end_access(site)
+        finish_offboarding(site, place.clock.at)
+    assert [item.item for item in waiting_items(place.open()) if item.head.kind == "request"] == []
+    for item in ("c-1", "c-2"):
+        with pytest.raises(RefusedError) as error:
+            run(place, item, "ops-1")
+        assert error.value.finding == "offboarded"
+    with pytest.raises(RefusedError) as error:
+        run(place, "queue-depth", queue="intake")
+    assert error.value.finding == "no-such-handler"
+    result = run(place, "health-snapshot")
+    assert (result.outcome, result.report, result.error) == ("ran", None, None)
+
+
+def test_a_name_of_the_verifier_is_never_a_program_of_the_release(tmp_path: Path) -> None:
+    """A policy that allows a name allows what the verifier does under it. Lint refuses such a release; one may come."""
+    false = handler("health-snapshot", "act", "text")
+    place = handling_place(tmp_path, handling(handlers=(false,)), health_snapshot="allowed")
+    known = [one for one in known_handlers(place.open()) if one.handler.name == "health-snapshot"]
+    assert [(one.release, one.digest) for one in known] == [(None, handler_digest(BUILT_IN["health-snapshot"]))]
+    assert run(place, "health-snapshot").values["state"] == "confirmed"
