@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,6 +79,17 @@ def ask(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as answer:  # a loopback address of our own service
         text: str = answer.read().decode()
         return text.strip()
+
+
+def use(url: str, *, good: int, bad: int) -> None:
+    """Send ``good`` jobs to the service, and ``bad`` bodies that it refuses."""
+    for i in range(good + bad):
+        job = json.dumps({"document": f"document-{i}", "digest": f"{i:064x}"}) if i < good else "not a job"
+        try:
+            urllib.request.urlopen(url, data=job.encode(), timeout=5).close()  # our own service on loopback
+        except urllib.error.HTTPError as error:
+            error.close()
+    print(f"{good} jobs and {bad} bodies that are none were sent to {url}\n", flush=True)
 
 
 def flip(source: Path, target: Path, at: int) -> None:
@@ -152,7 +164,11 @@ def site_begins(site: Shell, words: str, port: int) -> None:
     text = path.read_text().replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
     kept = [line for line in text.splitlines() if not line.startswith(("endpoints:", "config:"))]
     added = [
-        f'endpoints: {{api: "http://127.0.0.1:{port}", metrics: "http://127.0.0.1:{port}/metrics"}}',
+        "endpoints:",
+        f'  api: "http://127.0.0.1:{port}"',
+        f'  metrics: "http://127.0.0.1:{port}/metrics"',
+        f'  app_log: "file:{site.folder}/logs/app.log"',
+        f'  traces: "file:{site.folder}/data/app/traces"',
         f"config: {{hostname: inkwell.east.example, port: {port}}}",
     ]
     path.write_text("\n".join([*kept, *added]) + "\n")
@@ -171,6 +187,10 @@ def site_installs(site: Shell, port: int) -> None:
     site(f"waybill install r-1.0.0 --contract {digest}")
     print(f"the service answers: {ask(f'http://127.0.0.1:{port}/healthz')}")
     site("waybill status")
+    say("The contract allows counts of metrics, log patterns and traces. The first look begins at the end of each log.")
+    site("waybill collect")
+    use(f"http://127.0.0.1:{port}/jobs", good=20, bad=3)
+    site("waybill collect")
     say("An upgrade. The approver is elsewhere, so a request folder goes there and comes back with the answer.")
     site("waybill receive ../medium-2")
     site("waybill review r-1.1.0 --out ../stick")

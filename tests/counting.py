@@ -76,11 +76,13 @@ class Counting:
         return collect(self.place.open(), disk or Disk(), self.place.clock.at)
 
     def total(self, signal: str, name: str, **values: str) -> int:
-        """The sum of a field over the finished rows of a signal that have these other values or labels."""
+        """The sum of a field over the rows of a signal that have these other values or labels."""
         definition = next(one for one in self.vendor.contract().signals if one.name == signal)
         kept = read_counted(self.place.path, definition)
         rows = kept[1].rows if kept else ()
-        return sum(int(row.values[name]) for row in rows if values.items() <= {**row.values, **row.labels}.items())
+        return sum(
+            int(row.values.get(name, 0)) for row in rows if values.items() <= {**row.values, **row.labels}.items()
+        )
 
     def dropped(self, signal: str) -> dict[str, int]:
         definition = next(one for one in self.vendor.contract().signals if one.name == signal)

@@ -13,7 +13,7 @@ from fleet.intake.library import stored_report
 from fleet.intake.quarantine import RefusedFile, RefusedFiles, ReportFile
 from fleet.intake.result import FileResult, ImportResult, SiteResult
 from fleet.ledger.tables import contracts, enrolments, findings, reports, sites, standings, telemetry, telemetry_files
-from fleet.rules.telemetry_rules import telemetry_breaches
+from fleet.rules.telemetry_rules import row_key, telemetry_breaches
 from fleet.rules.values import ReportFinding
 from manifests.documents.contract import Contract, parse_contract
 from manifests.documents.report import Report
@@ -31,7 +31,6 @@ WAITING_TIME = timedelta(days=90)
 # A time that is later than any.
 _NEVER = timedelta(days=36500)
 _SHOWN = "telemetry of report {}"
-_ROW_KEY = ("signal", "start", "release", "labels")
 
 
 @dataclass(frozen=True)
@@ -177,39 +176,35 @@ def _write_rows(
 ) -> None:
     """Write the rows of one signal; of an interval that is here already the row that counted more of it stays."""
     signal = next(one for one in contract.signals if one.name == rows.signal)
-    new = {
-        (rows.signal, row.start, row.release or "", encode(row.labels).decode()): row
-        for row in sorted(rows.rows, key=lambda row: row.seconds)
-    }
+    new = {(row.start, row_key(signal, row)): row for row in sorted(rows.rows, key=lambda row: row.seconds)}
     here = (telemetry.c.enrolment_id == enrolment_id) & (telemetry.c.signal == rows.signal)
     starts = [parse_time(row.start) for row in rows.rows]
     query = select(telemetry).where(here & telemetry.c.start.between(min(starts), max(starts)))
-    known = {(row.start, row.release, row.labels): row for row in connection.execute(query)}
+    known = {(row.start, row.key): row for row in connection.execute(query)}
     stale, values = [], []
     for key, row in new.items():
-        before = known.get((parse_time(key[1]), key[2], key[3]))
+        before = known.get((parse_time(key[0]), key[1]))
         if before is not None and (before.seconds, before.seq) >= (row.seconds, content.seq):
             continue
         if before is not None:
             stale.append(before.id)
-        values.append(_row(enrolment_id, content, key, row, _delete_at(row, signal.keep.vendor, now)))
+        of_row = {"signal": rows.signal, "key": key[1], "delete_at": _delete_at(row, signal.keep.vendor, now)}
+        values.append({"enrolment_id": enrolment_id, **of_row, **_row(content, row)})
     for at in range(0, len(stale), 1000):
         connection.execute(delete(telemetry).where(telemetry.c.id.in_(stale[at : at + 1000])))
     if values:
         connection.execute(insert(telemetry), values)
 
 
-def _row(
-    enrolment_id: int, content: Telemetry, key: tuple[str, str, str, str], row: TelemetryRow, delete_at: datetime
-) -> dict[str, object]:
+def _row(content: Telemetry, row: TelemetryRow) -> dict[str, object]:
     return {
-        "enrolment_id": enrolment_id,
-        **dict(zip(_ROW_KEY, (key[0], parse_time(key[1]), key[2], key[3]), strict=True)),
+        "release": row.release or "",
+        "start": parse_time(row.start),
+        "labels": encode(row.labels).decode(),
         "seconds": row.seconds,
         "values": encode(row.values).decode(),
         "seq": content.seq,
         "contract": content.contract,
-        "delete_at": delete_at,
     }
 
 

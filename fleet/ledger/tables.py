@@ -286,14 +286,16 @@ telemetry = Table(
     Column("id", Integer, primary_key=True),
     Column("enrolment_id", Integer, ForeignKey("enrolments.id"), nullable=False),
     # The release that ran; empty while none did.
-    *required(signal=NAME, release=DIGEST, start=TIME, labels=Text),
+    *required(signal=NAME, release=DIGEST, start=TIME),
+    # Labels and words of the row: what tells rows of one interval apart.
+    *required(key=Text, labels=Text),
     # How much of the interval was counted: a later report may have more of it.
     *required(seconds=BigInteger, values=Text),
     # Number of the report that brought it, and the contract that allows it.
     *required(seq=BigInteger, contract=DIGEST),
     # When the contract's time is over.
     Column("delete_at", TIME, nullable=False, index=True),
-    UniqueConstraint("enrolment_id", "signal", "start", "release", "labels"),
+    UniqueConstraint("enrolment_id", "signal", "start", "key"),
 )
 
 # Files of telemetry by digest: `waiting` for their report or their contract with their bytes, or `accepted` without.

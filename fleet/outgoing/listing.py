@@ -98,7 +98,7 @@ def _telemetry() -> Select[Any]:
         select(sites.c.site, *(telemetry.c[name] for name in names))
         .join(enrolments, enrolments.c.id == telemetry.c.enrolment_id)
         .join(sites, sites.c.id == enrolments.c.site_id)
-        .order_by(telemetry.c.start.desc(), sites.c.site, telemetry.c.signal, telemetry.c.labels, telemetry.c.id)
+        .order_by(telemetry.c.start.desc(), sites.c.site, telemetry.c.signal, telemetry.c.key)
     )
 
 

@@ -71,7 +71,7 @@ def read_telemetry(connection: Connection, site_id: int, enrolment_id: int) -> T
     signals = []
     for signal, start, count in connection.execute(newest.group_by(telemetry.c.signal).order_by(telemetry.c.signal)):
         query = select(telemetry).where(here & (telemetry.c.signal == signal) & (telemetry.c.start == start))
-        stored = connection.execute(query.order_by(telemetry.c.labels, telemetry.c.release)).all()
+        stored = connection.execute(query.order_by(telemetry.c.key)).all()
         rows = tuple(
             TelemetryRowView(
                 start=row.start,

@@ -10,9 +10,9 @@ from typing import Any  # jsonschema judges plain JSON
 import msgspec
 from jsonschema import Draft202012Validator
 
-from manifests.documents.contract import Contract
+from manifests.documents.contract import INTERVAL_KINDS, Contract, Signal
 from manifests.documents.contract_schema import signal_schema
-from manifests.documents.telemetry import SignalRows, Telemetry
+from manifests.documents.telemetry import SignalRows, Telemetry, TelemetryRow
 from manifests.words.canonical import encode
 from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
@@ -49,9 +49,15 @@ def _signal_breaches(rows: SignalRows, contract: Contract) -> Iterator[str]:
             parse_time(row.start)
         except MalformedError:
             yield f"signal {signal.name}: a time that is not in the calendar"
-    keys = [(row.start, row.release, tuple(sorted(row.labels.items())), row.seconds) for row in rows.rows]
-    if signal.kind != "command-result" and len({key[:3] for key in keys}) != len(keys):
+    keys = {(row.start, row_key(signal, row)) for row in rows.rows}
+    if signal.kind in INTERVAL_KINDS and len(keys) != len(rows.rows):
         yield f"signal {signal.name}: two rows of one interval"
+
+
+def row_key(signal: Signal, row: TelemetryRow) -> str:
+    """Return what tells rows of one interval apart: their labels, and the fields that are words of a list."""
+    words = {name: value for name, value in row.values.items() if name in signal.fields and signal.fields[name].enum}
+    return encode({"labels": row.labels, "words": words}).decode()
 
 
 @lru_cache(maxsize=64)

@@ -10,8 +10,8 @@ from manifests.documents.telemetry import TELEMETRY_TYPE
 
 Schema = dict[str, object]
 
-# Rows of one report: a probe has one state, and a consignment at most 64 requests.
-ROWS_OF_KIND = {"health": 1, "command-result": 256}
+# Rows of a signal whose contract states no number: results of handlers, states of probes.
+MAX_MOMENTS = 1000
 _DIGEST = "^sha256:[0-9a-f]{64}$"
 _TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 # Semantic Versioning 2.0.0 in lower case.
@@ -50,7 +50,7 @@ def telemetry_schema(contract: Contract) -> Schema:
 
 def signal_schema(signal: Signal) -> Schema:
     """Return the schema of the rows of one signal, with its name."""
-    most = signal.rows or ROWS_OF_KIND[signal.kind]
+    most = signal.rows or MAX_MOMENTS
     rows = {"type": "array", "minItems": 1, "maxItems": most, "items": _row(signal)}
     return _closed({"signal": {"const": signal.name}, "rows": rows}, "signal", "rows")
 

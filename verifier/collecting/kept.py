@@ -142,7 +142,9 @@ def forget_others(site: Path, signals: frozenset[str], disk: Disk) -> tuple[str,
 
 
 def read_counted(site: Path, signal: Signal) -> tuple[Progress, Counted] | None:
-    """Return the finished rows of a signal, and the drops of the days that are kept; None before its first look.
+    """Return the rows of a signal, and the drops of the days that are kept; None before its first look.
+
+    The last rows are of the interval under way: their ``seconds`` are what was counted of it so far.
 
     Raises:
         MalformedError: The file is damaged.
@@ -151,7 +153,8 @@ def read_counted(site: Path, signal: Signal) -> tuple[Progress, Counted] | None:
     kept = read_kept(site, signal.name)
     if kept is None:
         return None
-    rows = open_collector(signal, kept.state).counted.rows
+    collector = open_collector(signal, kept.state)
+    rows = (*collector.counted.rows, *collector.current_rows())
     dropped: dict[str, int] = {}
     for drops in kept.progress.dropped:
         dropped[drops.reason] = dropped.get(drops.reason, 0) + drops.count

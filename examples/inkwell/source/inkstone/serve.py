@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 
 from inkstone.metrics import RequestTimes
+from inkstone.spans import Spans
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
@@ -60,9 +61,12 @@ class Server(ThreadingTCPServer):
     allow_reuse_address = True  # the previous version has just closed this port
     daemon_threads = True
 
-    def __init__(self, port: int, routes: Sequence[Route], times: RequestTimes, max_body: int | None) -> None:
+    def __init__(
+        self, port: int, routes: Sequence[Route], times: RequestTimes, spans: Spans, max_body: int | None
+    ) -> None:
         self.routes = tuple((one, re.compile(one.path)) for one in routes)
         self.times = times
+        self.spans = spans
         self.max_body = max_body
         super().__init__(("127.0.0.1", port), _Handler)
 
@@ -78,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self) -> None:
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.time_ns()
         body = self._body()
         path = self.path.partition("?")[0]
         fitting = [(route, match) for route, one in self.server.routes if (match := one.fullmatch(path))]
@@ -88,9 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif route is None:
             self._send(problem(405, "method not allowed") if fitting else problem(404, "not found"))
         else:
-            self._send(route.answer(Request(match.groups(), body)))
+            answer = route.answer(Request(match.groups(), body))
             if route.timed:
-                self.server.times.observe(route.timed, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                self.server.times.observe(route.timed, seconds)
+                self.server.spans.add(route.timed, began, began + int(seconds * 1e9), failed=answer.status >= 500)
+            self._send(answer)
 
     def _body(self) -> bytes | Answer:
         announced = self.headers.get("Content-Length", "0")

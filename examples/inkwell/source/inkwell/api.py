@@ -6,6 +6,7 @@ import threading
 from inkstone.metrics import RequestTimes
 from inkstone.serve import Server
 from inkstone.settings import Settings
+from inkstone.spans import Spans
 
 from inkwell.key import read_key
 from inkwell.limits import MAX_BODY
@@ -18,7 +19,8 @@ def answer(settings: Settings, queue: Queue, stopped: threading.Event) -> None:
     """Listen until stopped. Raises OSError when the port is in use."""
     read_key(settings.data)
     times = RequestTimes("inkwell_request_seconds", TIMED)
-    with Server(settings.port, routes(settings, queue, times), times, MAX_BODY) as server:
+    spans = Spans(settings.data / "traces")
+    with Server(settings.port, routes(settings, queue, times), times, spans, MAX_BODY) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         print(f"inkwell listens on 127.0.0.1:{settings.port}", file=sys.stderr, flush=True)
         stopped.wait()

@@ -15,13 +15,14 @@ def upgrade() -> None:
         sa.Column("signal", sa.String(128), nullable=False),
         sa.Column("release", sa.String(71), nullable=False),
         sa.Column("start", sa.String(20), nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
         sa.Column("labels", sa.Text, nullable=False),
         sa.Column("seconds", sa.BigInteger, nullable=False),
         sa.Column("values", sa.Text, nullable=False),
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.Column("contract", sa.String(71), nullable=False),
         sa.Column("delete_at", sa.String(20), nullable=False, index=True),
-        sa.UniqueConstraint("enrolment_id", "signal", "start", "release", "labels"),
+        sa.UniqueConstraint("enrolment_id", "signal", "start", "key"),
     )
     op.create_table(
         "telemetry_files",

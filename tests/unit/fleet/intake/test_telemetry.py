@@ -168,7 +168,7 @@ def test_other_bytes_than_the_report_names_are_never_believed(engine: Engine, si
         SignalRows(signal="codes", rows=(replace(codes(), labels={"user": "root"}),)),
         SignalRows(signal="codes", rows=(codes(seconds=DAY + 1),)),
         SignalRows(signal="codes", rows=tuple(codes(start=f"2026-05-0{day}T00:00:00Z") for day in range(1, 6))),
-        SignalRows(signal="codes", rows=(codes(), codes())),
+        SignalRows(signal="codes", rows=(codes(), codes(5))),
         SignalRows(signal="codes", rows=(codes(start="2026-02-30T00:00:00Z"),)),
         SignalRows(signal="other", rows=(codes(),)),
         SignalRows(signal="install_state", rows=(codes(),)),
@@ -212,6 +212,16 @@ def test_a_later_report_has_more_of_an_interval(engine: Engine, site: Reporter, 
     took(engine, medium / "2.report.json", medium / "2.telemetry.json")
     took(engine, medium)
     assert rows_of(engine) == [("codes", {"code": "E1", "count": 8})]
+
+
+def test_rows_of_one_interval_differ_in_labels_or_words(engine: Engine, site: Reporter, medium: Path) -> None:
+    """An upgrade inside of the interval changes its release, and makes no second row."""
+    both = (codes(3, seconds=600), codes(1, seconds=600, code="E2"))
+    written(site, medium, SignalRows(signal="codes", rows=both))
+    later = tuple(replace(row, seconds=DAY, release=digest_of(b"next")) for row in both)
+    written(site, medium, SignalRows(signal="codes", rows=later))
+    took(engine, medium)
+    assert rows_of(engine) == [("codes", {"code": "E1", "count": 3}), ("codes", {"code": "E2", "count": 1})]
 
 
 def test_a_file_for_a_site_that_is_not_enrolled_is_left_on_the_medium(engine: Engine, medium: Path) -> None:

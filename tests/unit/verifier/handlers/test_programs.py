@@ -96,8 +96,7 @@ def test_what_is_not_the_signal_stays(place: Place, act: str, outcome: str, reas
     assert not (place.path / "telemetry" / "results").exists()
     event = ended(place)
     assert (event.result, event.signal) == (None, None)
-    # Of a flood nothing is taken, not even its first piece.
-    assert (event.withheld is None) == (act in ("nothing", "never", "deaf", "forks", "flood"))
+    assert (event.withheld is None) == (act in ("nothing", "never", "deaf", "forks"))
     assert event.exit_code == {"fails": 3, "forks": 2}.get(act, 0 if reason == "output-misfit" else None)
 
 

@@ -86,7 +86,9 @@ def test_the_report_names_the_file_and_the_file_has_the_rows(counting: Counting)
     assert (telemetry.seq, telemetry.site) == (report.chain.seq, report.identity.site)
     assert report.policy is not None
     assert telemetry.contract == report.policy.contract
-    assert [row.values for row in rows(telemetry, "errors")] == [{"code": "E1", "count": 1}, {"code": "E2", "count": 2}]
+    under_way = [{"code": "E1", "count": 0}, {"code": "E2", "count": 0}]
+    finished = [{"code": "E1", "count": 1}, {"code": "E2", "count": 2}]
+    assert [row.values for row in rows(telemetry, "errors")] == finished + under_way
     assert [row.values for row in rows(telemetry, "api")] == [{"state": "passing"}]
     assert report.install.release is not None
     assert {row.release for signal in telemetry.signals for row in signal.rows} == {report.install.release.digest}
@@ -138,12 +140,12 @@ def test_the_command_previews_the_same_bytes(counting: Counting) -> None:
 def test_the_command_shows_why_and_how_much(counting: Counting) -> None:
     assert "signal errors: failures" in run(counting, "--why").output
     done = run(counting, "--new")
-    assert "telemetry  errors: 2 rows, 2026-03-01T12:00:00Z to 2026-03-01T12:00:00Z" in done.output
+    assert "telemetry  errors: 4 rows, 2026-03-01T12:00:00Z to 2026-03-01T12:05:00Z" in done.output
     why = json.loads(run(counting, "--why", "--json").output)
     assert [(signal["signal"], signal["line"], signal["rows"]) for signal in why["signals"]] == [
         ("requests", "$.signals[1]", 0),
-        ("errors", "$.signals[2]", 2),
-        ("intake_time", "$.signals[3]", 1),
+        ("errors", "$.signals[2]", 4),
+        ("intake_time", "$.signals[3]", 2),
         ("api", "$.signals[4]", 1),
         ("selftest", "$.signals[5]", 0),
     ]
@@ -185,7 +187,7 @@ def test_a_damaged_or_missing_file_stops_nothing_and_is_said(
 def test_a_damaged_count_is_said_and_hides_no_other(counting: Counting) -> None:
     (counting.place.path / "telemetry" / "errors.json").write_bytes(b"alice")
     report, telemetry = write(counting)
-    assert (rows(telemetry, "errors"), len(rows(telemetry, "intake_time"))) == ((), 1)
+    assert (rows(telemetry, "errors"), len(rows(telemetry, "intake_time"))) == ((), 2)
     assert [(drops.what, drops.reason) for drops in report.dropped] == [("errors", "unreadable")]
 
 
@@ -213,7 +215,7 @@ def test_without_space_the_report_goes_without_telemetry_and_says_so(counting: C
     assert reserve.exists()
     report, telemetry = write(counting, FullForTelemetry())
     assert telemetry is None
-    assert [(drops.what, drops.reason, drops.count) for drops in report.dropped] == [("telemetry", "not-written", 4)]
+    assert [(drops.what, drops.reason, drops.count) for drops in report.dropped] == [("telemetry", "not-written", 7)]
     assert reserve.exists()
 
 
@@ -249,4 +251,4 @@ def test_a_crash_before_the_report_leaves_a_file_that_the_next_report_replaces(c
     CliRunner().invoke(collect_command, ["--site", str(counting.place.path)])
     counting.collect(minutes=10)
     report, telemetry = write(counting)
-    assert (report.chain.seq, len(rows(telemetry, "errors"))) == (1, 4)
+    assert (report.chain.seq, len(rows(telemetry, "errors"))) == (1, 6)
