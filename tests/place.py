@@ -137,7 +137,7 @@ class Place:
 
     def rollback(self, number: int | None = None, person: str | None = None) -> InstallResult:
         with self.hold() as site:
-            request = RollbackRequest(number=number, signer=self.people[person] if person else None)
+            request = RollbackRequest(number=number, signers=(self.people[person],) if person else ())
             return rollback(site, request, self.tools(), self._tell)
 
     def confirm(self, person: str | None = None) -> InstallResult:

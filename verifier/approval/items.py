@@ -10,13 +10,13 @@ from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import WaybillError
-from verifier.approval.policy_change import ITEM as POLICY
 from verifier.approval.policy_change import policy_change
 from verifier.approval.verdicts import approval_status, record_verdict, rule_plan, sign_verdict
 from verifier.change.driver_steps import LoadDriver, driver_steps
 from verifier.change.handlers import is_use, use_request
+from verifier.change.item_ids import CONFIG, OFFBOARD, POLICY, export_item
 from verifier.change.route import Route, plan_change, route_of
-from verifier.change.values import CONFIG, Change
+from verifier.change.values import Change
 from verifier.rules.agreement import ApprovalRequest, require_approvals
 from verifier.site.folder import POLICY_YAML, SITE_YAML, Site
 from verifier.site.host import owner_of
@@ -24,7 +24,6 @@ from verifier.site.journal.events import Note, Proposed
 from verifier.site.proposals import read_policy_yaml, read_site_yaml
 from verifier.site.vendor_access import check_served, offboard_plan
 
-OFFBOARD = "offboard"
 # Everything that people can approve at a site.
 AnyItem = Change | Route | ApprovalRequest
 
@@ -102,10 +101,6 @@ def _record_proposal(site: Site, item: str, subject: str, *, in_force: str) -> N
         return
     name = POLICY_YAML if item == POLICY else SITE_YAML
     site.record(Proposed(item=item, subject=subject, account=owner_of(site.path / name)))
-
-
-def export_item(seq: int) -> str:
-    return f"e-{seq}"
 
 
 def export_request(site: Site) -> ApprovalRequest:

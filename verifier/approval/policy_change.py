@@ -14,6 +14,7 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError, WaitingError
 from verifier.approval.verdicts import approval_status, rule_plan, verdicts_on
 from verifier.change.install_plan import proposer_of
+from verifier.change.item_ids import POLICY
 from verifier.rules.agreement import ApprovalRequest, ApprovalStatus, count_approvals, require_approvals, roles_needed
 from verifier.site.folder import EVIDENCE, POLICY_YAML, Site
 from verifier.site.journal.chain import one_line
@@ -21,8 +22,6 @@ from verifier.site.journal.events import Alarm, PolicyInForce
 from verifier.site.policy_history import needs_without
 from verifier.site.proposals import read_policy_yaml
 from verifier.site.vendor_trust import own_chain
-
-ITEM = "policy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +57,10 @@ def policy_change(site: Site) -> PolicyChange:
         )
     _check_proposed(proposed, in_force, _vendor_keys(site))
     return PolicyChange(
-        item=ITEM,
+        item=POLICY,
         plan=rule_plan(site, "policy", digest),
         then="install policy",
-        proposers=(proposer_of(site, ITEM, digest, POLICY_YAML),),
+        proposers=(proposer_of(site, POLICY, digest, POLICY_YAML),),
         proposed=proposed,
         in_force=in_force,
         data=data,
@@ -102,7 +101,7 @@ def install_policy(site: Site) -> PolicyChange:
     """Put the proposed policy in force. Raises WaitingError or RefusedError when it is not approved."""
     change = policy_change(site)
     status = approval_status(site, change)
-    require_approvals(status, ITEM)
+    require_approvals(status, POLICY)
     _record(site, change, status)
     return change
 
@@ -160,7 +159,7 @@ def replace_policy(site: Site, request: PolicyReplacement) -> PolicyChange:
     status = count_approvals(policy, needs, verdicts)
     if status.vetoed or not status.met:
         try:
-            require_approvals(status, ITEM)
+            require_approvals(status, POLICY)
         except WaitingError as error:
             remedy = "let each person who is left run waybill approve policy --key KEY"
             raise error.with_(remedy=remedy) from None

@@ -4,25 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, WaybillError, unreadable
 from manifests.words.text import one_line, table
 from manifests.words.time import age, rfc3339
-from verifier.approval.items import OFFBOARD, approvable_of, export_item
-from verifier.approval.policy_change import ITEM as POLICY
-from verifier.approval.verdicts import approval_status
-from verifier.change.route import Route, items_under_way, upgrade_path
-from verifier.change.site_check import check_rollbacks, check_settings, failures
-from verifier.change.values import CONFIG, Change
-from verifier.rules.agreement import MORE_APPROVERS, ApprovalStatus, RoleApprovals, repeated_text, then_command
+from verifier.change.item_ids import CONFIG, OFFBOARD, POLICY, export_item
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
 from verifier.site.journal.installs import ReceivedRelease, State
 from verifier.site.proposals import SiteProposal, config_for, read_policy_yaml, read_site_yaml
 from verifier.site.releases import below_floor, proposed_channel, read_schema, revoked_release
 from verifier.site.unread import attempt
+
+if TYPE_CHECKING:
+    from verifier.rules.agreement import ApprovalStatus, RoleApprovals
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Waiting:
     head: ItemHead
     items: tuple[str, ...]
     kinds: tuple[str, ...] = ()
-    status: ApprovalStatus | None = None
+    status: "ApprovalStatus | None" = None
     error: WaybillError | None = None
     then: str = ""
     before: str | None = None
@@ -76,7 +74,7 @@ class Waiting:
         return self.head.item
 
     @property
-    def roles(self) -> tuple[RoleApprovals, ...]:
+    def roles(self) -> "tuple[RoleApprovals, ...]":
         return self.status.roles if self.status else ()
 
     @property
@@ -108,11 +106,11 @@ def waiting_data(waiting: Waiting) -> dict[str, object]:
     }
 
 
-def roles_data(roles: tuple[RoleApprovals, ...]) -> list[dict[str, object]]:
+def roles_data(roles: "tuple[RoleApprovals, ...]") -> list[dict[str, object]]:
     return [{"role": role.role, "have": role.have, "need": role.need, "can": role.can} for role in roles]
 
 
-def emergency_data(rules: tuple[ApprovalStatus, ...]) -> list[dict[str, object]]:
+def emergency_data(rules: "tuple[ApprovalStatus, ...]") -> list[dict[str, object]]:
     """Return the emergency rules that could be used, for programs."""
     return [
         {"rule": rule.rule, "uses_left": rule.uses_left, "agreed": rule.met, "roles": roles_data(rule.roles)}
@@ -124,6 +122,8 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
     """Return the queue as a table, notes on its items, and the next command."""
     if not queue:
         return "nothing waits"
+    from verifier.rules.agreement import MORE_APPROVERS, repeated_text  # loaded only where something waits
+
     rows: list[tuple[str, ...]] = []
     notes: list[str] = []
     for waiting in queue:
@@ -165,7 +165,7 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
     return "\n".join(lines)
 
 
-def _roles_text(status: ApprovalStatus) -> str:
+def _roles_text(status: "ApprovalStatus") -> str:
     return ", ".join(f"{role.role} {role.counted}" for role in status.roles)
 
 
@@ -221,6 +221,8 @@ def _ahead(site: Site, received: ReceivedRelease) -> bool:
 
 
 def _release(site: Site, received: ReceivedRelease, ahead: list[ReceivedRelease]) -> Waiting:
+    from verifier.change.route import items_under_way, upgrade_path  # loaded only where a release waits
+
     edited = attempt(lambda: _proposal(site), []) is not None
     since = max(received.received_at, _since(site, CONFIG if edited else None))
     head = ItemHead(received.item, "release", received.release, received.version, since)
@@ -335,6 +337,14 @@ def _rollbacks(site: Site) -> list[Waiting]:
 
 def _weigh(site: Site, head: ItemHead, items: tuple[str, ...] = ()) -> Waiting:
     """Return the item with its approvals, or with the reason why it cannot be carried out."""
+    # Planning, loaded only where something waits: it is half of all that a status would load.
+    from verifier.approval.items import approvable_of
+    from verifier.approval.verdicts import approval_status
+    from verifier.change.route import Route
+    from verifier.change.site_check import check_rollbacks, check_settings, failures
+    from verifier.change.values import Change
+    from verifier.rules.agreement import then_command
+
     items = items or (head.item,)
     try:
         approvable = approvable_of(site, items)

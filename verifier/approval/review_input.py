@@ -25,11 +25,12 @@ from manifests.words.units import show_size
 from verifier.approval.items import AnyItem
 from verifier.approval.policy_change import PolicyChange
 from verifier.change.clearing import Clearing, plan_clearing
-from verifier.change.consequences import findings_of_change, rollbacks_alone, rollbacks_text
+from verifier.change.consequences import findings_of_change
 from verifier.change.driver_steps import DriverStep, LoadDriver, plan_steps
 from verifier.change.forecast import Forecast, forecast
 from verifier.change.handlers import UseRequest
 from verifier.change.host_check import check_host
+from verifier.change.reachable import rollbacks_alone, rollbacks_text
 from verifier.change.route import Route
 from verifier.change.site_check import CheckPrograms, check_site
 from verifier.change.space import SpaceNeed, space_needs
@@ -138,6 +139,11 @@ def read_review_input(
             findings=tuple(Finding("for-ever", "warning", one) for one in forever),
         )
     return replace(review_input, work=tuple(_leaves(site)))
+
+
+def findings_to_weigh(site: Site, asked: Change | Route, load: LoadDriver) -> tuple[Finding, ...]:
+    """Return what the approvers of ``asked`` must weigh, without what this site lacks for it."""
+    return _of_releases(site, asked, load, site.store.get).findings
 
 
 def _leaves(site: Site) -> Iterator[str]:

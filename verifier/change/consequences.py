@@ -5,13 +5,12 @@ from functools import partial
 
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
-from manifests.words.errors import WaybillError
 from manifests.words.units import show_duration
 from manifests.words.version import in_any
-from verifier.change.clearing import WORKED, Clearing, name_backups
+from verifier.change.clearing import Clearing, name_backups
 from verifier.change.data_return import read_rollback
 from verifier.change.forecast import Forecast
-from verifier.change.rollback_plan import rollback_change
+from verifier.change.reachable import kept_generations
 from verifier.change.rollback_script import plan_undo
 from verifier.change.values import Change
 from verifier.runtime.saved_data import DATA, data_names
@@ -44,50 +43,6 @@ def findings_of_change(
         *_floor_rises(site.state, change, outlook.state),
     )
     return tuple(Finding(name, "warning", text) for name, text in findings)
-
-
-def rollbacks_text(site: Site) -> str:
-    """Return which rollbacks are possible without the vendor, the newest generation first; or that none is, and why."""
-    possible, reasons = rollbacks_alone(site)
-    if not possible:
-        return f"no rollback is possible: {reasons}"
-    names = ", ".join(f"generation {generation.number} ({generation.version})" for generation in possible)
-    return f"rollback is possible to {names}"
-
-
-def rollbacks_alone(site: Site) -> tuple[tuple[Generation, ...], str]:
-    """Return the kept generations that a rollback reaches without an authorisation of the vendor; and why not others.
-
-    The newest comes first. At a site whose vendor's access has ended, no other rollback is possible.
-    """
-    possible, reasons = [], []
-    for generation in kept_generations(site, site.state.installs.current):
-        failures: list[WaybillError] = []
-        change = attempt(partial(rollback_change, site, generation.number), failures)
-        if change is not None and change.authorised is None:
-            possible.append(generation)
-            continue
-        why = failures[0].problem if failures else "below the floor, which takes an authorisation of the vendor"
-        reasons.append(f"generation {generation.number} ({generation.version}): {why}")
-    return tuple(possible), "; ".join(reasons) or "no earlier generation is kept"
-
-
-def reachable_generation(site: Site) -> tuple[Generation | None, str]:
-    """Return the newest kept generation that a rollback could reach at present; else None and why none could.
-
-    A rollback to a revoked release is possible, but is never advised, so it does not count.
-    """
-    reasons = []
-    for generation in kept_generations(site, site.state.installs.current):
-        why = attempt(partial(revoked_release, site, generation.release), [])
-        try:
-            rollback_change(site, generation.number)
-        except WaybillError as error:
-            why = error.problem
-        if why is None:
-            return generation, ""
-        reasons.append(f"generation {generation.number} ({generation.version}): {why}")
-    return None, "; ".join(reasons) or "no earlier generation is kept"
 
 
 def _leads_below(before: SiteState, change: Change, outlook: Forecast) -> Iterator[tuple[str, str]]:
@@ -133,17 +88,6 @@ def _backups_cleared(clearing: Clearing) -> Iterator[tuple[str, str]]:
             f"once it is confirmed, {name_backups(owner)} are cleared away before their time is over: no generation "
             "before that is kept; keep.generations of site.yaml says how many releases are",
         )
-
-
-def kept_generations(site: Site, but: int) -> list[Generation]:
-    """Return the generations that worked and are on disk, the newest first."""
-    return [
-        generation
-        for generation in reversed(site.state.installs.generations)
-        if generation.number != but
-        and generation.state in WORKED
-        and site.generation_folder(generation.number).is_dir()
-    ]
 
 
 def _unreachable(generation: Generation, change: Change, document: Rollback | None, after: SiteState) -> str:

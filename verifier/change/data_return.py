@@ -125,7 +125,7 @@ def check_previous_generation(
     installed = read_installed(site, generation)
     driver_steps(site, installed, load)
     name, count = f"generation {generation.number} ({generation.version})", len(installed.release.members)
-    return (f"rollback: {name} can be restored, its {show_are(count, 'blob')} intact",)
+    return (f"until it is confirmed: {name} can be returned to, its {show_are(count, 'blob')} intact",)
 
 
 def damage_of_former(

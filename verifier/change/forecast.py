@@ -26,7 +26,7 @@ from verifier.change.recovery import (
     act_of_part,
     decide,
 )
-from verifier.change.transaction import SCRIPTED
+from verifier.change.transaction_script import SCRIPTED
 from verifier.change.values import Change
 from verifier.site.journal.events import Act, Actor, Approved, Confirmed, Event, Intent, Outcome, Record
 from verifier.site.journal.fold import apply

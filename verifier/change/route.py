@@ -11,8 +11,9 @@ from manifests.trust.root import Mark
 from manifests.words.errors import RefusedError, UsageError, WaybillError
 from manifests.words.version import in_any
 from verifier.change.install_plan import config_change, release_change
+from verifier.change.item_ids import CONFIG
 from verifier.change.rollback_plan import rollback_change
-from verifier.change.values import CONFIG, Change
+from verifier.change.values import Change
 from verifier.site.folder import Site
 from verifier.site.journal.installs import ReceivedRelease
 from verifier.site.releases import read_kept_head, revoked_release

@@ -1,63 +1,14 @@
 """The last transaction of a site: its documents, the time left in its trial, and how it ended. Reads only."""
 
-from collections.abc import Callable
-
-from manifests.documents.rollback import Rollback
-from manifests.words.errors import InconsistentError, RolledBackError, TrialError, WaybillError
+from manifests.words.errors import InconsistentError, RefusedError, RolledBackError, TrialError, WaybillError
 from manifests.words.units import show_duration
-from verifier.change.data_return import read_rollback
-from verifier.change.recovery import RollbackScript, rollback_obstacle
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, read_generation, read_installed
+from verifier.site.generations import target_of
 from verifier.site.journal.events import Planned
 from verifier.site.journal.installs import State
 from verifier.site.journal.transitions import BEFORE_CHANGE
 from verifier.site.releases import revoked_release
 from verifier.site.unread import attempt
-
-# States in which the rollback document decides: before them its folder is not there, after them nothing is undecided.
-SCRIPTED = (
-    State.STAGED,
-    State.BACKED_UP,
-    State.MIGRATING,
-    State.SWITCHED,
-    State.PROBING,
-    State.ROLLING_BACK,
-    State.INCONSISTENT,
-)
-
-
-def target_of(site: Site, planned: Planned) -> Installed:
-    """Return the generation that is to run. Raises DamagedError when its folder is not what was planned."""
-    made = site.state.installs.generation(planned.target)
-    if made is not None:
-        return read_installed(site, made)
-    return read_generation(site.generation_folder(planned.target), planned.target, planned)
-
-
-def document_owner(site: Site, planned: Planned) -> Installed:
-    """Return the generation whose rollback document governs the data in this transaction."""
-    known = site.state.installs.generation(planned.document)
-    if planned.document == planned.target or known is None:
-        return target_of(site, planned)
-    return read_installed(site, known)
-
-
-def script_of(site: Site, document: Callable[[], Rollback] | None = None) -> RollbackScript | None:
-    """Return the rollback document with what was done of it; None while it decides nothing.
-
-    Args:
-        document: Returns the document when the caller has it already; by default it is read from the store.
-    """
-    transaction = site.state.installs.transaction
-    if transaction is None or not transaction.planned.document or transaction.state not in SCRIPTED:
-        return None
-    return RollbackScript(
-        document=document() if document else read_rollback(site, document_owner(site, transaction.planned).release),
-        records=site.state.installs.part_history(transaction.planned.document),
-        back=transaction.action == "rollback",
-        fresh=transaction.planned.source == 0,
-    )
 
 
 def trial_left(site: Site) -> int | None:
@@ -72,6 +23,9 @@ def trial_left(site: Site) -> int | None:
 
 def describe_trial(site: Site) -> str:
     """Return how long the trial still lasts and what follows; empty when nothing is on trial or it cannot be read."""
+    from verifier.change.recovery import rollback_obstacle  # both loaded only in a trial
+    from verifier.change.transaction_script import script_of
+
     try:
         left = trial_left(site)
         stays = left is not None and rollback_obstacle(script_of(site)) is not None
@@ -145,3 +99,38 @@ def transaction_error(site: Site) -> WaybillError | None:
         remedy="run waybill recover",
         finding="unfinished",
     )
+
+
+def check_idle(site: Site) -> None:
+    """Raise unless a new transaction may begin.
+
+    Raises:
+        InconsistentError: The last one ended between two generations, or was interrupted.
+        RefusedError: One is on trial.
+    """
+    transaction = site.state.installs.transaction
+    error = transaction_error(site)
+    if site.state.installs.inconsistent and error is not None:
+        raise error
+    if transaction is None or transaction.state in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
+        return
+    if is_on_trial(site):
+        raise RefusedError(
+            f"generation {transaction.planned.target} is on trial",
+            where="site",
+            remedy=f"run {trial_commands(site, transaction.planned)}",
+            finding="trial",
+        )
+    if transaction.state != State.CONFIRMED:
+        raise InconsistentError(
+            f"{transaction.action} of {transaction.planned.item} was interrupted in state {transaction.state}",
+            where="site",
+            remedy="run `waybill recover`",
+            finding="unfinished",
+        )
+
+
+def is_on_trial(site: Site) -> bool:
+    """Return whether the probes have passed and a person has to confirm; nothing is unfinished then."""
+    last = site.state.installs.transaction
+    return last is not None and last.state == State.PROBING and last.passed and last.act is None

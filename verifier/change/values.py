@@ -10,11 +10,10 @@ from manifests.documents.plan import Plan
 from manifests.documents.release import Release
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
+from verifier.change.item_ids import CONFIG
 from verifier.site.generations import Installed
 from verifier.site.journal.events import Action, Planned
 from verifier.trust.findings import Finding
-
-CONFIG = "config"
 
 
 @dataclass(frozen=True)

@@ -19,16 +19,9 @@ from verifier.approval.review_page import agreement_text
 from verifier.approval.verdicts import VerdictKind
 from verifier.change.handlers import UseRequest
 from verifier.change.site_check import check_site, failures
+from verifier.commands.change_options import items_argument, key_option, runtime_here, signer_of
 from verifier.commands.review import digest_argument, request_folder
-from verifier.commands.site_options import (
-    hold_here,
-    items_argument,
-    key_option,
-    open_here,
-    runtime_here,
-    signer_of,
-    site_option,
-)
+from verifier.commands.site_options import hold_here, open_here, site_option
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 _DONE = {"approve": "approved", "reject": "rejected"}

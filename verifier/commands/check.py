@@ -14,7 +14,8 @@ from verifier.approval.items import approvable_of, hops_of
 from verifier.approval.queue import waiting_items
 from verifier.change.host_check import HostCheck, check_host
 from verifier.change.site_check import check_site, failures, lines_to_add
-from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
+from verifier.commands.change_options import items_argument, runtime_here
+from verifier.commands.site_options import open_here, site_option
 from verifier.install.context import Runtime
 from verifier.runtime.preflight.result import PreflightResult
 from verifier.runtime.setup import SetupFinding

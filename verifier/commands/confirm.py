@@ -9,15 +9,9 @@ from console.options import command, passphrase_option
 from console.result import Result
 from manifests.words.time import optional_time
 from verifier.approval.confirmation import acknowledge_time
+from verifier.commands.change_options import key_option, runtime_here, signer_of, write_report_after
 from verifier.commands.install import install_output
-from verifier.commands.site_options import (
-    hold_here,
-    key_option,
-    runtime_here,
-    signer_of,
-    site_option,
-    write_report_after,
-)
+from verifier.commands.site_options import hold_here, site_option
 from verifier.install.recover import confirm
 
 

@@ -17,8 +17,9 @@ from manifests.trust.root import Chain
 from manifests.words.errors import UsageError, WaybillError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import visible
-from verifier.commands.site_options import at_terminal, hold_here, site_option, write_report_after
-from verifier.install.result import check_idle
+from verifier.change.transaction import check_idle
+from verifier.commands.change_options import write_report_after
+from verifier.commands.site_options import at_terminal, hold_here, site_option
 from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, person_keys, read_offer, read_people
 from verifier.intake.enrolment_files import NewPerson, proposed_drivers
 from verifier.intake.enrolment_questions import Question, questions_of

@@ -24,14 +24,8 @@ from verifier.approval.policy_change import (
     replace_policy,
 )
 from verifier.change.values import Change
-from verifier.commands.site_options import (
-    hold_here,
-    items_argument,
-    open_here,
-    runtime_here,
-    site_option,
-    write_report_after,
-)
+from verifier.commands.change_options import items_argument, runtime_here, write_report_after
+from verifier.commands.site_options import hold_here, open_here, site_option
 from verifier.install.install import InstallRequest, install
 from verifier.install.result import InstallResult
 from verifier.intake.bundles import receive_bundle
@@ -91,7 +85,7 @@ def install_command(
             dry_run=dry_run,
         )
         ended = install(site, request, runtime_here())
-    return install_output(ended, "would fit" if dry_run and ended.error is None else "runs")
+    return install_output(ended, "still runs" if dry_run else "runs")
 
 
 def _receive_first(site: Site, media: Path | None, items: tuple[str, ...]) -> tuple[Path | None, tuple[str, ...]]:
@@ -177,7 +171,8 @@ def install_output(ended: InstallResult, label: str) -> Result:
     """Return what runs after a change, under ``label``, with the space that it needs and the report about it."""
     runs = ended.generation
     what = f"generation {runs.number}, {runs.product} {runs.version}" if runs else "nothing is installed"
-    lines = [f"{label}: {what}"]
+    lines = [f"would fit: {ended.fits}"] if ended.fits else []
+    lines.append(f"{label}: {what}")
     if ended.need is not None:
         size, count = show_size(ended.need.bytes), show_count(ended.need.inodes, "file")
         lines.append(f"new blobs: {len(ended.need.missing)}; with folders and backups, at most {size} and {count}")

@@ -14,14 +14,8 @@ from verifier.approval.items import offboard_request
 from verifier.approval.page import as_page, as_text, write_new
 from verifier.approval.review_input import read_review_input
 from verifier.approval.verdicts import approval_status
-from verifier.commands.site_options import (
-    hold_here,
-    open_here,
-    runtime_here,
-    signer_of,
-    site_option,
-    write_report_after,
-)
+from verifier.commands.change_options import runtime_here, signer_of, write_report_after
+from verifier.commands.site_options import hold_here, open_here, site_option
 from verifier.commands.weighing import LastQuestion, weigh
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.offboarding_page import kept_places, offboarding_page, offboarding_text

@@ -13,7 +13,8 @@ from console.progress import progress
 from console.result import Result
 from manifests.words.units import show_count
 from verifier.approval.queue import counted_approvals, queue_text, waiting_items
-from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
+from verifier.commands.change_options import runtime_here, write_report_after
+from verifier.commands.site_options import hold_here, site_option
 from verifier.intake.media import receive_media
 
 

@@ -6,8 +6,9 @@ import click
 
 from console.options import command
 from console.result import Result
+from verifier.commands.change_options import runtime_here, write_report_after
 from verifier.commands.install import install_output
-from verifier.commands.site_options import hold_here, runtime_here, site_option, write_report_after
+from verifier.commands.site_options import hold_here, site_option
 from verifier.install.recover import recover
 
 

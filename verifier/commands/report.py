@@ -20,7 +20,8 @@ from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
 from verifier.approval.items import record_export
 from verifier.change.data_return import contract_in_force
-from verifier.commands.site_options import distrust, hold_here, look_here, open_here, signer_of, site_option
+from verifier.commands.change_options import signer_of
+from verifier.commands.site_options import distrust, hold_here, look_here, open_here, site_option
 from verifier.reporting.field_sources import explain
 from verifier.reporting.qr import as_blocks, as_png, draw, new_pictures
 from verifier.reporting.report_write import NextReport, export_reports, plan_next_report, write_report

@@ -26,7 +26,8 @@ from verifier.approval.review import Review, make_review, review_fields
 from verifier.approval.review_input import ReviewInput, read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page, not_evidence_section
 from verifier.approval.verdicts import approval_status
-from verifier.commands.site_options import items_argument, open_here, runtime_here, site_option
+from verifier.commands.change_options import items_argument, runtime_here
+from verifier.commands.site_options import open_here, site_option
 from verifier.rules.agreement import ApprovalStatus
 from verifier.site.folder import Site
 from verifier.trust.findings import VERIFIER_VERSION

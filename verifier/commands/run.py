@@ -9,7 +9,8 @@ from console.result import Result
 from manifests.words.errors import UsageError
 from manifests.words.units import show_count
 from verifier.change.handlers import is_use
-from verifier.commands.site_options import hold_here, runtime_here, signer_of, site_option, write_report_after
+from verifier.commands.change_options import runtime_here, signer_of, write_report_after
+from verifier.commands.site_options import hold_here, site_option
 from verifier.handlers.run import RunResult, ask_for, run_use
 
 

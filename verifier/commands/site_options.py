@@ -2,37 +2,20 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
-import click
-
-from console.clock import utc_now
-from console.options import path_option, typed_command
-from console.output import QUIET, is_set, say
-from console.passphrase import ask_passphrase
-from content.signing.signers import open_signer
-from manifests.trust.private_keys import Signer
-from manifests.words.errors import UntrustedError, UsageError, WaybillError
-from verifier.install.context import Runtime
-from verifier.reporting.report_write import write_report
+from console.options import path_option
+from console.output import QUIET, is_set
+from manifests.words.errors import UntrustedError, WaybillError
 from verifier.site.disk import Disk
 from verifier.site.folder import Site, find_site, open_site, open_site_to_show
 from verifier.site.host import this_host
 from verifier.site.lock import check_unaltered, hold_site
 from verifier.site.vendor_access import without_vendor
 
-_Command = TypeVar("_Command", bound=Callable[..., object])
-
-
 site_option = path_option("--site", "place", metavar="DIR", help="Site directory.")
-key_option = click.option("--key", metavar="URI", help="Your key. Default: WAYBILL_KEY.")
-
-
-def items_argument(*, required: bool) -> Callable[[_Command], _Command]:
-    return click.argument("items", metavar="ITEM..." if required else "[ITEM]...", nargs=-1, required=required)
 
 
 def _find(place: Path | None) -> Path:
@@ -78,18 +61,3 @@ def hold_here(place: Path | None, command: str, *, any_key: bool = False) -> Ite
 def at_terminal() -> bool:
     """Whether a person can be asked; never with --json or --quiet."""
     return sys.stdin.isatty() and sys.stderr.isatty() and not is_set(QUIET)
-
-
-def runtime_here() -> Runtime:
-    return Runtime(say)
-
-
-def write_report_after(site: Site, cause: str) -> Path:
-    return write_report(site, site.disk, utc_now(), cause=cause)
-
-
-def signer_of(uri: str | None, passphrase_fd: int | None) -> Signer:
-    named = uri or os.environ.get("WAYBILL_KEY")
-    if not named:
-        raise UsageError("no key is named", where="--key", remedy=typed_command("--key", "FILE"))
-    return open_signer(named, lambda prompt: ask_passphrase(prompt, descriptor=passphrase_fd), Path.cwd())

@@ -10,10 +10,11 @@ from console.result import Result
 from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
-from verifier.commands.site_options import look_here, runtime_here, site_option
+from verifier.commands.site_options import look_here, site_option
 from verifier.handlers.possible import sandbox_lines
 from verifier.reporting.health import measure_health
 from verifier.reporting.status import broken_status, read_status
+from verifier.runtime.drivers.driver import load_driver
 
 
 @command(examples=("waybill status", "waybill status --fast --json"))
@@ -27,10 +28,9 @@ def status_command(fast: bool, place: Path | None) -> Result:
         return Result(status.text, status.data, status.error)
     components, health, unseen, now = None, None, "", utc_now()
     if not fast:
-        runtime = runtime_here()
         try:
-            components = observe(site, runtime.load)
-            health = measure_health(site, runtime.load, now, runtime.look)
+            components = observe(site, load_driver)
+            health = measure_health(site, load_driver, now)
         except WaybillError as error:
             unseen = str(error)
     waiting = waiting_items(site)

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from manifests.documents.telemetry import Value
-from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError
-from verifier.change.handlers import UseRequest
 from verifier.install.context import Runtime
 from verifier.install.result import WriteReport
 from verifier.site.folder import Site
@@ -56,14 +54,8 @@ class HandlerOutput:
 
 
 Perform = Callable[[HandlerContext], HandlerOutput]
-PerformUse = Callable[[HandlerContext, UseRequest], HandlerOutput]
 
 
 def handler_error(finding: str, problem: str, remedy: str) -> RefusedError:
     """Return the error for what a handler finds it cannot do here; its finding leaves as the reason."""
     return RefusedError(problem, where="handler", remedy=remedy, finding=finding)
-
-
-def digest_of_output(data: bytes) -> str | None:
-    """Return the digest of an output that stays here; None for an empty one."""
-    return digest_of(data) if data else None

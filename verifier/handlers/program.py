@@ -14,12 +14,13 @@ from manifests.documents.telemetry import Value
 from manifests.words.canonical import decode
 from manifests.words.errors import MalformedError
 from verifier.change.handlers import UseRequest
-from verifier.handlers.output import HandlerContext, HandlerOutput, digest_of_output
+from verifier.handlers.output import HandlerContext, HandlerOutput
 from verifier.handlers.values import unfit_value
 from verifier.runtime.program_files import (
     ProgramAccount,
     ProgramLimits,
     ProgramResult,
+    TailBuffer,
     choose_file,
     find_account,
     place_program,
@@ -30,6 +31,8 @@ from verifier.site.generations import Installed
 
 # A handler has no file to write but what it keeps in its own folder, which is removed.
 MAX_FILE = 16 << 20
+# What is kept of the output in memory, and the longest object that a handler can state.
+MAX_STATED = 64 << 10
 
 
 def check_program(installed: Installed, handler: Handler) -> ProgramAccount:
@@ -71,7 +74,16 @@ def run_program_handler(context: HandlerContext, asked: UseRequest) -> HandlerOu
     )
     argv = arguments(handler, asked.use.parameters)
     environment = _environment(installed.number, installed.release)
-    result = run_program(ProgramRun(placed, argv, account, limits, environment=environment, config=installed.config))
+    run = ProgramRun(
+        placed,
+        argv,
+        account,
+        limits,
+        sink=TailBuffer(MAX_STATED),
+        environment=environment,
+        config=installed.config,
+    )
+    result = run_program(run)
     return output_of(result, handler, asked.signal)
 
 
@@ -84,7 +96,7 @@ def output_of(result: ProgramResult, handler: Handler, signal: Signal | None) ->
 
     A handler that returns no signal may print what it likes: nothing of it leaves.
     """
-    withheld = digest_of_output(result.output) if result.outcome != "output-too-long" else result.digest
+    withheld = result.digest if result.size else None
     lines = (f"stderr: {result.errors}",) if result.errors else ()
     code = result.code if 0 <= result.code <= 255 else None
     if result.outcome != "done":
@@ -100,6 +112,8 @@ def output_of(result: ProgramResult, handler: Handler, signal: Signal | None) ->
     if handler.returns is None or signal is None:
         return HandlerOutput(lines=lines, exit_code=code, withheld=withheld)
     try:
+        if result.size > MAX_STATED:
+            raise MalformedError(f"it has {result.size} bytes, at most {MAX_STATED} are read")
         values = decode(result.output, dict[str, Value], "output")
     except MalformedError as error:
         problem = f"the output is not one JSON object of numbers, words and truth values: {error.problem}"

@@ -21,11 +21,12 @@ from manifests.words.digest import digest_of
 from manifests.words.errors import AttentionError, HostError, RefusedError, WaybillError
 from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
 from verifier.change.handlers import NO_SUCH_HANDLER, UseRequest, refusal_of, use_request
+from verifier.change.transaction import check_idle
 from verifier.handlers.output import HandlerContext, HandlerOutput, Perform
 from verifier.handlers.program import check_program, run_program_handler
 from verifier.handlers.values import leaving_values, write_result
 from verifier.install.context import Runtime
-from verifier.install.result import WriteReport, check_idle
+from verifier.install.result import WriteReport
 from verifier.rules.agreement import ApprovalStatus, require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line

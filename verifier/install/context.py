@@ -17,7 +17,7 @@ from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import part_words
 from verifier.change.recovery import RollbackScript, act_of_part
 from verifier.change.rollback_plan import unknown_steps
-from verifier.change.transaction import document_owner, script_of, target_of
+from verifier.change.transaction_script import document_owner, script_of
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver
 from verifier.runtime.migrations import (
     MigrationContext,
@@ -28,7 +28,7 @@ from verifier.runtime.migrations import (
 from verifier.runtime.probes.probe import ProbeContext, ProbeResult, run_probe
 from verifier.runtime.saved_data import SavedFolder, data_folder
 from verifier.site.folder import Site
-from verifier.site.generations import Installed, read_installed
+from verifier.site.generations import Installed, read_installed, target_of
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import Act, Event, Intent, Outcome
 from verifier.site.journal.installs import Transaction

@@ -18,19 +18,20 @@ from manifests.words.errors import DamagedError, RefusedError, UsageError, Waiti
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are, show_count, show_size
 from verifier.approval.items import approvable_of, record_proposals
+from verifier.approval.review_input import findings_to_weigh
 from verifier.approval.verdicts import approval_status
 from verifier.change.driver_steps import DriverStep, driver_steps
 from verifier.change.host_check import check_host
 from verifier.change.route import Route
 from verifier.change.site_check import check_site, failures, require_site
 from verifier.change.space import plan_space
+from verifier.change.transaction import check_idle
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.install.result import (
     InstallResult,
     WriteReport,
-    check_idle,
     check_rollback_possible,
     finish_previous,
     result_of,
@@ -139,7 +140,7 @@ def _dry_run(
 
     What the host lacks decides the exit code before the approvals do: people need not agree before it is there.
     """
-    items, first = " ".join(request.items), route.hops[0]
+    items, first, last = " ".join(request.items), route.hops[0], route.hops[-1]
     host = check_host(site, route.hops, runtime.load)
     findings = check_site(site, route.hops, runtime.load, runtime.programs.check)
     lines = (*(finding.text for finding in findings), *host.lines)
@@ -157,12 +158,15 @@ def _dry_run(
             errors.append(error)
     if not failures(findings):
         steps = driver_steps(site, first.installed, runtime.load)
+        weighed = findings_to_weigh(site, route, runtime.load)
+        lines += tuple(f"warning: {finding.text}" for finding in weighed if finding.level == "warning")
         need = plan_space(site, first, steps, request.on_progress)
         lines += check_rollback_possible(site, first, runtime, need.missing, request.on_progress)
     lines += tuple(f"not yet: {error.problem}" for error in errors[1:])
-    return InstallResult(
-        site.state.installs.running, errors[0] if errors else None, need=need, lines=lines, host=host.results
-    )
+    fits = "" if errors else f"generation {last.target}, {last.release.product} {last.release.version}"
+    worst = errors[0] if errors else None
+    running = site.state.installs.running
+    return InstallResult(running, worst, need=need, lines=lines, host=host.results, fits=fits)
 
 
 def _route(site: Site, items: tuple[str, ...]) -> Route:

@@ -4,7 +4,7 @@ import json
 
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import AttentionError, DamagedError, RefusedError, WaybillError
+from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from verifier.install.context import Runtime
 from verifier.site.folder import SITE_YAML, Site
 from verifier.site.generations import about_generation, read_installed, read_running
@@ -12,16 +12,6 @@ from verifier.site.journal.installs import Generation
 from verifier.site.proposals import read_site_yaml
 from verifier.site.releases import read_kept_head
 from verifier.site.unread import attempt
-
-
-def damage_of_running(site: Site) -> AttentionError | None:
-    """Return what is wrong with the files of the running generation, without which nothing can be planned."""
-    try:
-        read_running(site)
-    except WaybillError as error:
-        remedy = "run `waybill recover`; it writes the files again, or says what it needs"
-        return AttentionError(error.problem, where=error.where, remedy=remedy, finding=error.finding)
-    return None
 
 
 def restore_generations(site: Site, runtime: Runtime) -> tuple[int, ...]:

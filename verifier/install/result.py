@@ -5,21 +5,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from manifests.words.digest import Blob
-from manifests.words.errors import AttentionError, InconsistentError, RefusedError, TrialError, WaybillError
+from manifests.words.errors import AttentionError, TrialError, WaybillError
 from manifests.words.progress import ProgressCallback
 from manifests.words.units import show_size
 from verifier.change.data_return import check_previous_generation
 from verifier.change.forecast import proves_words
 from verifier.change.route import Route, items_under_way
 from verifier.change.space import InstallNeed
-from verifier.change.transaction import transaction_error, trial_commands
+from verifier.change.transaction import is_on_trial, transaction_error
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
 from verifier.runtime.preflight.result import PreflightResult
 from verifier.site.folder import Site
 from verifier.site.journal.installs import Generation, State
-from verifier.site.journal.transitions import BEFORE_CHANGE
 
 # Writes the report after a change of this kind; returns its path.
 WriteReport = Callable[[Site, str], Path]
@@ -34,6 +33,7 @@ class InstallResult:
         error: Why another one was requested, or what else the operator should know.
         lines: What was checked about a later rollback.
         host: Of a dry run, what the releases need of the host, each with what was observed.
+        fits: What would run, after a dry run that found nothing missing.
     """
 
     generation: Generation | None
@@ -42,50 +42,16 @@ class InstallResult:
     need: InstallNeed | None = None
     lines: tuple[str, ...] = ()
     host: tuple[PreflightResult, ...] = ()
+    fits: str = ""
 
 
 def finish_previous(site: Site, runtime: Runtime) -> None:
     """Finish what an earlier process left unfinished, before a new transaction begins."""
     transaction = site.state.installs.transaction
-    interrupted = transaction is not None and transaction.open and not _is_on_trial(site)
+    interrupted = transaction is not None and transaction.open and not is_on_trial(site)
     if interrupted or site.pointed() != site.state.installs.current:
         runtime.notify("finishing what was interrupted before")
         drive(site, runtime, DriveRequest())
-
-
-def check_idle(site: Site) -> None:
-    """Raise unless a new transaction may begin.
-
-    Raises:
-        InconsistentError: The last one ended between two generations, or was interrupted.
-        RefusedError: One is on trial.
-    """
-    transaction = site.state.installs.transaction
-    error = transaction_error(site)
-    if site.state.installs.inconsistent and error is not None:
-        raise error
-    if transaction is None or transaction.state in (*BEFORE_CHANGE, State.SETTLED, State.ROLLED_BACK):
-        return
-    if _is_on_trial(site):
-        raise RefusedError(
-            f"generation {transaction.planned.target} is on trial",
-            where="site",
-            remedy=f"run {trial_commands(site, transaction.planned)}",
-            finding="trial",
-        )
-    if transaction.state != State.CONFIRMED:
-        raise InconsistentError(
-            f"{transaction.action} of {transaction.planned.item} was interrupted in state {transaction.state}",
-            where="site",
-            remedy="run `waybill recover`",
-            finding="unfinished",
-        )
-
-
-def _is_on_trial(site: Site) -> bool:
-    """Return whether the probes have passed and a person has to confirm; nothing is unfinished then."""
-    last = site.state.installs.transaction
-    return last is not None and last.state == State.PROBING and last.passed and last.act is None
 
 
 def check_rollback_possible(

@@ -10,16 +10,17 @@ from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.approve import VerdictRequest, give_verdict
 from verifier.approval.verdicts import approval_status
-from verifier.change.consequences import rollbacks_alone
 from verifier.change.data_return import lost_blobs, name_blobs
 from verifier.change.driver_steps import driver_steps
+from verifier.change.reachable import rollbacks_alone
 from verifier.change.recovery import rollback_obstacle
 from verifier.change.rollback_plan import rollback_change
-from verifier.change.transaction import script_of
+from verifier.change.transaction import check_idle
+from verifier.change.transaction_script import script_of
 from verifier.change.values import Change
 from verifier.install.context import Runtime
 from verifier.install.machine import DriveRequest, drive
-from verifier.install.result import InstallResult, WriteReport, check_idle, finish_previous, result_of
+from verifier.install.result import InstallResult, WriteReport, finish_previous, result_of
 from verifier.rules.agreement import require_approvals
 from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
@@ -34,15 +35,15 @@ class RollbackRequest:
 
     Attributes:
         number: The generation to go back to; None for the former one.
-        signer: Key of a person whose approval is recorded first.
+        signers: Keys of people whose approvals are recorded first.
         reason: Text for the journal.
         dry_run: Check everything, also without approvals; sign and change nothing.
-        weigh: Called with the plan before the signer signs or approvals of before are used. It shows the warnings of
+        weigh: Called with the plan before a signer signs or approvals of before are used. It shows the warnings of
             the plan, and raises RefusedError when the person does not go on.
     """
 
     number: int | None = None
-    signer: Signer | None = None
+    signers: tuple[Signer, ...] = ()
     reason: str | None = None
     dry_run: bool = False
     weigh: Callable[[Change], None] | None = None
@@ -104,7 +105,8 @@ def _no_former(site: Site) -> RefusedError:
 
 def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_report: WriteReport) -> InstallResult:
     """1. plan the change; 2. weigh it; 3. check approvals; 4. check the blobs; 5. record; 6. drive."""
-    if request.signer is not None and not request.dry_run:
+    signers = () if request.dry_run else request.signers
+    if signers:
         site.make_room()
     target = request.number or site.former()  # 1
     if not target:
@@ -112,14 +114,14 @@ def _roll_back(site: Site, request: RollbackRequest, runtime: Runtime, write_rep
     change = rollback_change(site, target)
     steps = driver_steps(site, change.installed, runtime.load)
     warnings = tuple(f"{finding.level}: {finding.text}" for finding in change.findings)
-    weighed = request.dry_run or request.signer is not None or approval_status(site, change).met  # 2
+    weighed = request.dry_run or bool(signers) or approval_status(site, change).met  # 2
     if request.weigh is not None and weighed:
         request.weigh(change)
     else:
         for warning in () if request.dry_run else warnings:
             runtime.notify(warning)
-    if request.signer is not None and not request.dry_run:  # 3
-        give_verdict(site, request.signer, VerdictRequest((change.item,), "approve"), runtime.load)
+    for signer in signers:  # 3
+        give_verdict(site, signer, VerdictRequest((change.item,), "approve"), runtime.load)
     approvals = approval_status(site, change)
     refused: WaybillError | None = None
     try:

@@ -20,10 +20,11 @@ from manifests.trust.private_keys import Signer
 from manifests.words.digest import digest_of
 from manifests.words.errors import AttentionError, DamagedError, HostError, MalformedError, UntrustedError, WaybillError
 from verifier.approval.approve import VerdictRequest, give_verdict
-from verifier.approval.items import OFFBOARD, offboard_request
+from verifier.approval.items import offboard_request
 from verifier.approval.verdicts import approval_status
+from verifier.change.item_ids import OFFBOARD
 from verifier.change.route import plan_change
-from verifier.install.result import check_idle
+from verifier.change.transaction import check_idle
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.report_write import take_over, write_report
 from verifier.rules.agreement import require_approvals

@@ -10,7 +10,7 @@ from pathlib import Path
 from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
 from verifier.approval.page import Page, Row, Section, Table
-from verifier.change.consequences import rollbacks_text
+from verifier.change.reachable import rollbacks_text
 from verifier.reporting.history import history_lines
 from verifier.reporting.offboarding import MAX_EACH
 from verifier.site.folder import EVIDENCE, SITE_KEY, Site

@@ -1,16 +1,11 @@
 """What is wrong or unfinished at a site, and what can be done about it. A revoked release is never what to do."""
 
-from manifests.documents.plan import parse_plan
 from manifests.words.errors import AttentionError, DamagedError, UntrustedError, WaybillError
-from verifier.approval.items import approvable_of
 from verifier.approval.queue import Waiting
-from verifier.change.consequences import reachable_generation
-from verifier.change.route import items_of_plan
-from verifier.change.transaction import transaction_error
-from verifier.install.restore import damage_of_running
-from verifier.install.result import check_idle
+from verifier.change.transaction import check_idle, transaction_error
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import CURRENT, Site
+from verifier.site.generations import read_running
 from verifier.site.journal.installs import State, Transaction
 from verifier.site.lock import check_ours
 from verifier.site.releases import revoked_release, running_revoked
@@ -70,6 +65,16 @@ def attention(site: Site, components: tuple[Component, ...], waiting: tuple[Wait
     return None
 
 
+def damage_of_running(site: Site) -> AttentionError | None:
+    """Return what is wrong with the files of the running generation, without which nothing can be planned."""
+    try:
+        read_running(site)
+    except WaybillError as error:
+        remedy = "run `waybill recover`; it writes the files again, or says what it needs"
+        return AttentionError(error.problem, where=error.where, remedy=remedy, finding=error.finding)
+    return None
+
+
 def _instead_of_revoked(site: Site, waiting: tuple[Waiting, ...]) -> str:
     """Return what can be done about a revoked release that runs."""
     possible = [item for item in waiting if item.head.kind == "release" and item.status is not None]
@@ -79,6 +84,8 @@ def _instead_of_revoked(site: Site, waiting: tuple[Waiting, ...]) -> str:
         remedy = f"install a release that replaces it: waybill review {' '.join(possible[-1].items)}"
     else:
         remedy = "ask the vendor for the release that replaces it, then waybill receive PATH"
+    from verifier.change.reachable import reachable_generation  # plans rollbacks
+
     target, why = reachable_generation(site)
     if target is not None:
         return f"{remedy}; or waybill rollback --to {target.number}; until then the release keeps running"
@@ -148,6 +155,11 @@ def unfinished_change(site: Site) -> WaybillError | None:
 
 def _repeat(site: Site, transaction: Transaction) -> tuple[str, WaybillError | None]:
     """Return the command that continues the transaction, and why it is refused or must not be advised."""
+    # Planning, loaded only where a change is unfinished.
+    from manifests.documents.plan import parse_plan
+    from verifier.approval.items import approvable_of
+    from verifier.change.route import items_of_plan
+
     planned, refused = transaction.planned, list[WaybillError]()
     if transaction.action == "rollback":
         attempt(lambda: approvable_of(site, (planned.item,)), refused)

@@ -12,7 +12,6 @@ from manifests.words.time import age, optional_time, parse_time, rfc3339
 from manifests.words.units import show_times
 from verifier.approval.queue import Waiting, queue_text, waiting_data
 from verifier.change.below_floor import open_authorisations
-from verifier.change.consequences import rollbacks_alone, rollbacks_text
 from verifier.change.transaction import trial_left
 from verifier.reporting.collectors import collectors_data, collectors_lines, collectors_state
 from verifier.reporting.health import ProbeHealth, last_health, probe_data, probe_text
@@ -324,6 +323,8 @@ def _offboarding(site: Site) -> list[str]:
             f"offboard   requested at {rfc3339(offboarding.asked_at)}: "
             f"{offboarding.asked.detail or offboarding.asked.reason}"
         ]
+    from verifier.change.reachable import rollbacks_text  # plans rollbacks
+
     count = Counter(probe.outcome for probe in offboarding.tried)
     tried = [f"{count[word]} {word}" for word in ("refused", "unproven", "accepted") if count[word]]
     proof = ", ".join(tried) or "nothing tried yet"
@@ -342,8 +343,11 @@ def _generations_text(site: Site) -> str:
     state, former = site.state, site.former()
     if not state.installs.generations:
         return ""
-    if state.offboarded and all(possible.number != former for possible in rollbacks_alone(site)[0]):
-        former = 0  # no release can come any more that makes it reachable
+    if state.offboarded:
+        from verifier.change.reachable import rollbacks_alone  # plans rollbacks
+
+        if all(possible.number != former for possible in rollbacks_alone(site)[0]):
+            former = 0  # no release can come any more that makes it reachable
     rows: list[tuple[str, ...]] = []
     for generation in state.installs.generations:
         number, here = generation.number, ""

@@ -121,3 +121,11 @@ def read_running(site: Site) -> Installed | None:
     """Return the running generation read from disk; None when nothing runs."""
     running = site.state.installs.running
     return None if running is None else read_installed(site, running)
+
+
+def target_of(site: Site, planned: Planned) -> Installed:
+    """Return the generation that is to run. Raises DamagedError when its folder is not what was planned."""
+    made = site.state.installs.generation(planned.target)
+    if made is not None:
+        return read_installed(site, made)
+    return read_generation(site.generation_folder(planned.target), planned.target, planned)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from verifier.runtime.drivers.processes import processes_of
-from verifier.runtime.preflight.result import Observation
+from verifier.runtime.preflight.result import Observation, unseen
 
 LISTENS = "0A"
 
@@ -26,11 +26,11 @@ def look_at_port(port: int, site: Path, proc: Path = Path("/proc")) -> Observati
     others = {inode: owners.get(inode) for inode in sockets if owners.get(inode) not in own}
     if not others:
         return Observation(met=True, text="a service of this site listens there")
+    remedy = f"end it, or let it use another port than {port}"
     pid = next((pid for pid in others.values() if pid is not None), None)
-    what = f"process {pid} ({_name(pid, proc)})" if pid is not None else "a process that this account may not see"
-    return Observation(
-        met=False, text=f"{what} listens there", remedy=f"end it, or let it use another port than {port}"
-    )
+    if pid is None:
+        return unseen("a process of another account listens there; it may be a service of this site", remedy)
+    return Observation(met=False, text=f"process {pid} ({_name(pid, proc)}) listens there", remedy=remedy)
 
 
 def _listening(port: int, proc: Path) -> Iterator[str]:

@@ -33,6 +33,7 @@ from verifier.commands.install import install_command
 from verifier.commands.review import review_command
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.preflight.capacity import is_at_least
+from verifier.runtime.preflight.ports import look_at_port
 from verifier.site.folder import Site
 
 APP = r.InstallStep(step="app", driver="files", files=("service",))
@@ -155,6 +156,26 @@ def test_a_port_on_which_another_program_listens_fails(tmp_path: Path, family: i
         assert (result.check, result.status) == (f"port {port}", "failed")
         assert result.observed.startswith(f"process {os.getpid()} (")
     assert statuses(checked(place)) == {f"port {port}": "passed"}
+
+
+def test_a_listener_of_another_account_is_not_seen(tmp_path: Path) -> None:
+    """As an account sees it that may not look into other processes: the socket, and nobody who has it."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (tmp_path / "net").mkdir()
+        (tmp_path / "net" / "tcp").write_text(Path("/proc/net/tcp").read_text())
+    observation = look_at_port(port, tmp_path, proc=tmp_path)
+    assert (observation.met, observation.seen) == (False, False)
+    assert observation.text.startswith("cannot be seen, because a process of another account listens there")
+
+
+def test_another_account_than_the_sites_is_only_warned_of_what_it_cannot_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = place_with(tmp_path, HostNeeds(memory_bytes=PIB, registry="answers"))
+    assert statuses(checked(place)) == {"memory": "failed", "registry": "failed"}
+    monkeypatch.setattr(os, "geteuid", lambda: place.path.stat().st_uid + 4711)
+    assert statuses(checked(place)) == {"memory": "failed", "registry": "warned"}
 
 
 def test_a_service_of_this_site_may_listen_already(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from manifests.documents.release import Trial
 from manifests.trust.private_keys import encode_private
 from manifests.words.errors import RefusedError, WaitingError
 from tests.faults.model import QuickDisk
+from tests.governed import govern, policy_text
 from tests.place import Place, make_place
 from tests.vendor import Vendor
 from verifier.approval.items import approvable_of
@@ -61,6 +62,24 @@ def test_at_a_terminal_the_rollback_is_asked_for_before_the_key_signs(place: Pla
     assert (place.open().state.installs.current, len(place.open().entries)) == (2, entries)
     assert roll_back(place, answer="y\n").exit_code == 0
     assert place.open().state.installs.current == 1
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_key_that_does_not_suffice_is_said_before_it_signs_and_two_keys_both_sign(place: Place) -> None:
+    govern(place, policy_text(2, rules={"rollback": "{operator: 1, security: 1}"}))
+    alone = roll_back(place, answer="n\n")
+    assert alone.exit_code == RefusedError.exit_code
+    assert "before the approval is signed:\n! 1 security must agree besides: nothing is rolled back yet" in alone.stderr
+    assert "sign the approval now" in alone.stderr
+    assert QUESTION not in alone.stderr
+    assert approvals(place) == 0
+    second = place.path.parent / "sec-1.key"
+    second.write_bytes(encode_private(place.people["sec-1"], None))
+    second.chmod(0o600)
+    both = roll_back(place, "--key", str(second), answer="y\n")
+    assert QUESTION in both.stderr
+    assert "must agree besides" not in both.stderr
+    assert (both.exit_code, place.open().state.installs.current) == (0, 1)
 
 
 @pytest.mark.usefixtures("terminal")

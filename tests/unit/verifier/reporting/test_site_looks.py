@@ -23,6 +23,7 @@ from tests.place import ENDPOINTS, Place, make_place
 from tests.unit.verifier.change.test_host_network import Served, server_context, serving
 from tests.vendor import Vendor
 from verifier.commands.check import check_command
+from verifier.commands.install import install_command
 from verifier.reporting.site_looks import look_at_site
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.preflight.modes import look_at_modes
@@ -193,7 +194,18 @@ def test_no_generation_can_be_reached(tmp_path: Path) -> None:
     one_way = OneWay(
         version="1.1.0", sequence=2, needs_from=(">=1.0.0, <1.1.0",), change={"install": (APP,), "floor": 2}
     )
-    result = looks(installed(tmp_path, FIRST, one_way))["rollback"]
+    place = installed(tmp_path, FIRST)
+    item = place.receive(one_way.write(tmp_path / "one-way.tar")).item
+    place.approve(item)
+    dry = CliRunner().invoke(install_command, [item, "--dry-run", "--site", str(place.path)], catch_exceptions=False)
+    assert dry.stdout.startswith("would fit: generation 2, small 1.1.0\nstill runs: generation 1, small 1.0.0\n")
+    assert (
+        "\nwarning: once it is confirmed, no rollback is possible: generation 1 (1.0.0): below the floor" in dry.stdout
+    )
+    assert "\nwarning: the floor of channel stable rises from 1 to 2" in dry.stdout
+    assert "\nuntil it is confirmed: generation 1 (1.0.0) can be returned to" in dry.stdout
+    place.install(item)
+    result = looks(place)["rollback"]
     assert (result.status, "generation 1 (1.0.0): " in result.observed) == ("failed", True)
 
 
