@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 from content.bundle.archive import header
 from manifests.documents.approval import Approval, sign_approval
+from manifests.documents.handler_catalogue import BUILT_IN
+from manifests.documents.handler_use import HandlerUse
 from manifests.documents.plan import Plan
 from manifests.documents.review_request import ApprovalAnswer
+from manifests.documents.telemetry import HandlerResult
 from manifests.transport.armour import armour_report
 from manifests.transport.packed import pack_report
 from manifests.transport.symbols import cut_report
@@ -121,6 +124,13 @@ def _document() -> Iterator[tuple[int, bytes]]:
     yield 23, encode(answer())
     yield 24, encode(permit())
     yield 25, SBOM_STATEMENT
+    for handler in BUILT_IN.values():
+        yield 28, encode(handler)
+    given = {"kind": "note", "days": "-3", "part": ZEROS}
+    use = HandlerUse(consignment=ZEROS, request="q1", handler="journal-excerpt", definition=ZEROS, parameters=given)
+    yield 26, encode(use)
+    values: dict[str, bool | int | str] = {"jobs": 7, "state": "ok", "late": True}
+    yield 27, encode(HandlerResult(signal="depth", start=made, release=ZEROS, values=values))
     for paper in _papers("authorisation"):
         yield 24, _payload(paper.raw)
     for case in _cases():

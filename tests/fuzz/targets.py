@@ -22,14 +22,16 @@ from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation,
 from manifests.documents.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
 from manifests.documents.contract import parse_contract
 from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
+from manifests.documents.handler_use import parse_handler_use
 from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import KINDS, Policy, parse_policy
-from manifests.documents.release import Predicate, Release
+from manifests.documents.release import Handler, Predicate, Release
 from manifests.documents.release_reader import parse_release
 from manifests.documents.report import ReportStatement
 from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest, parse_answer, sign_request, verify_request
 from manifests.documents.rollback import parse_rollback
 from manifests.documents.signed_report import verify_report
+from manifests.documents.telemetry import parse_handler_result
 from manifests.foreign.attachments import check_openvex
 from manifests.foreign.sbom import read_sbom
 from manifests.foreign.statement import read_attested_sbom
@@ -347,6 +349,9 @@ TARGETS: dict[str, tuple[Reader, ...]] = {
         answer,
         of_type(Authorisation),
         lambda data: read_attested_sbom(data, "fuzz"),
+        canonical(parse_handler_use),
+        canonical(parse_handler_result),
+        of_type(Handler),
     ),
     "envelope": (
         any_envelope,
