@@ -212,7 +212,8 @@ def _void(site: Site, policy: Policy, verdict: RecordedVerdict, present: Plan) -
 
 def _changed_since(then: Plan, present: Plan) -> tuple[str, ...]:
     """Return in words which parts of the plan differ."""
-    subject = {"policy": "policy.yaml", "rollback": "the vendor's authorisation"}.get(present.action, "its document")
+    subjects = {"policy": "policy.yaml", "rollback": "the vendor's authorisation", "run": "the handler"}
+    subject = subjects.get(present.action, "its document")
     parts = {
         "site_key": "the site's key",
         "releases": "the release",
