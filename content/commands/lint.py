@@ -34,6 +34,7 @@ from manifests.foreign.sbom import MAX_SBOM, sbom_problems
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
+from manifests.words.text import QUOTE
 from manifests.words.units import show_count
 
 ADD_FILE = "correct the path, or add the file"
@@ -88,7 +89,8 @@ def _result(results: list[LintResult]) -> Result:
     files = []
     for result in results:
         for problem in result.problems:
-            lines += [str(problem), *([f"  hint: {problem.remedy}"] if problem.remedy else [])]
+            # A hint is to be copied: names of images that are digests stay whole in it.
+            lines += [str(problem), *([f"{QUOTE}  hint: {problem.remedy}"] if problem.remedy else [])]
         problems = [{"where": p.where, "problem": p.problem, "hint": p.remedy} for p in result.problems]
         warnings = [{"where": where, "problem": problem} for where, problem in result.warnings]
         files.append({"path": str(result.path), "kind": result.kind, "problems": problems, "warnings": warnings})

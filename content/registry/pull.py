@@ -153,10 +153,10 @@ class RegistryReader:
         try:
             # Some registries call every document JSON; only a name that says something can contradict.
             return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
-        except MalformedError:
+        except MalformedError as error:
             if is_schema_1(data):
                 raise self._schema_1(repository, reference) from None
-            raise
+            raise self._no_manifest(repository, reference, error) from None
 
     def _open_blob(self, repository: str, digest: str, headers: Mapping[str, str]) -> Response:
         path = _blob_path(repository, digest)
@@ -234,6 +234,17 @@ class RegistryReader:
             if answer.status not in (200, 404):
                 raise self._failed(answer, _path_only(path))
             return answer.status == 200
+
+    def _no_manifest(self, repository: str, reference: str, error: MalformedError) -> MalformedError:
+        """The error for an answer that is no manifest, and who must do what about it."""
+        cause = error.problem if error.where == "$" else str(error)
+        if is_digest(reference):
+            return error.with_(
+                problem=cause, where=self.host, remedy="the image is stored like this: push a correct one"
+            )
+        problem = f"the registry sent no manifest for {repository} {reference}: {cause}"
+        remedy = f"check that {self.host} is the registry, and that no proxy or login page answers for it"
+        return error.with_(problem=problem, where=self.host, remedy=remedy)
 
     def _failed(self, answer: Response, what: str) -> HostError:
         remedy = answer.peer.log

@@ -46,7 +46,9 @@ def read_token_answer(response: "requests.Response", registry: Peer) -> None:
         body = answer.read(MAX_TOKEN_BYTES)
         read_json(body, max_bytes=MAX_TOKEN_BYTES)
     except MalformedError as error:
-        raise peer.error(f"answered 200 with {error.problem}", remedy=_check_address(registry, peer)) from None
+        raise peer.error(
+            f"answered 200 without a token: {error.problem}", remedy=_check_address(registry, peer)
+        ) from None
     response._content = body
     response._content_consumed = True  # type: ignore[attr-defined]  # what requests itself sets after reading
 

@@ -47,6 +47,8 @@ def named_digests(text: str) -> frozenset[str]:
 
 def visible(text: str) -> str:
     """Text from a document, with control and bidirectional characters escaped."""
+    if text.isascii() and text.isprintable():
+        return text  # nearly all of it, many times faster
     return "".join(c if c == "\n" or not is_hidden(ord(c)) else escape_character(ord(c)) for c in text)
 
 

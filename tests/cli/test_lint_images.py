@@ -20,6 +20,7 @@ from manifests.words.errors import WaybillError
 from tests.images import LayoutWriter
 from tests.unit.bundler.test_foreign_layers import foreign_image
 from tests.unit.content.bundle.test_docker_archive import BASE, Saved
+from tests.waybill import waybill
 from tests.workshop import Workshop
 
 URL = "https://layers.example.com/base.tgz"
@@ -90,6 +91,19 @@ def test_an_index_of_which_only_an_empty_index_is_there(shop: Workshop) -> None:
     problem = same_problem(shop).problem
     assert problem.startswith("nothing that the index of image 'app' names is there to pack; ")
     assert gone.digest in problem
+
+
+def test_a_digest_to_choose_an_image_by_is_printed_whole(shop: Workshop) -> None:
+    writer = LayoutWriter(shop.path / "dist" / "app")
+    images = [writer.image([{f"app/{name}": b"1"}]) for name in ("one", "two")]
+    for image in images:
+        writer.tag(image, "1.0.0")
+    writer.save()
+    shop.image("app", **PLAIN)
+    shop.save()
+    done = waybill("lint", "release.yaml", cwd=shop.path)
+    assert done.code == 3
+    assert f"here are {', '.join(sorted(image.digest for image in images))}\n" in done.out
 
 
 @pytest.mark.parametrize(("limit", "what"), [("MAX_DESCRIPTORS", "descriptors"), ("MAX_ANNOTATIONS", "annotations")])

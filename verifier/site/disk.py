@@ -232,7 +232,13 @@ class Disk:
             self._effect("sync-folder", path, lambda: os.fsync(descriptor))
 
     def point(self, link: Path, target: str) -> None:
-        """Replace a symbolic link atomically and durably. The switch to a generation is this one call."""
+        """Replace a symbolic link atomically and durably. The switch to a generation is this one call.
+
+        Raises HostError where a folder lies in its place, which nothing here made: its content is somebody's.
+        """
+        if link.is_dir() and not link.is_symlink():
+            remedy = f"move it away, then run the command again: mv {link} {link}.kept"
+            raise HostError("a folder lies here, expected a link", where=str(link), remedy=remedy)
         staging = link.with_name(f".{link.name}.new")
         self.remove(staging)
         self._effect("symlink", staging, lambda: staging.symlink_to(target))

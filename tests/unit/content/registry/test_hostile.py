@@ -159,17 +159,32 @@ def test_a_manifest_that_claims_to_be_large_is_not_read() -> None:
 @pytest.mark.parametrize(
     ("body", "media_type", "words"),
     [
-        (b"<html>", "text/html", "a page of HTML or XML"),
-        (b"{}", OCI_MANIFEST, "schemaVersion"),
+        (b"<html>", "text/html", "the registry sent no manifest for team/app 1.0: a page of HTML or XML"),
+        (b"", OCI_MANIFEST, "the registry sent no manifest for team/app 1.0: not JSON"),
+        (b"{}", OCI_MANIFEST, r"the registry sent no manifest for team/app 1.0: \$.schemaVersion: "),
         (IMAGE, OCI_INDEX, "calls itself"),
     ],
 )
 def test_what_is_no_manifest(body: bytes, media_type: str, words: str) -> None:
     with (
         hostile(lambda web: web.answer(200, body, Content_Type=media_type)) as (registry, _),
-        pytest.raises(MalformedError, match=words),
+        pytest.raises(MalformedError, match=words) as refused,
     ):
         registry.manifest(NAME, "1.0")
+    host = registry.host
+    assert refused.value.where == host
+    assert refused.value.remedy == (
+        f"check that {host} is the registry, and that no proxy or login page answers for it"
+    )
+
+
+def test_a_stored_document_that_is_no_manifest_is_the_image_s_fault() -> None:
+    with (
+        hostile(lambda web: web.answer(200, b"{}", Content_Type=OCI_MANIFEST)) as (registry, _),
+        pytest.raises(MalformedError, match="schemaVersion is null, expected 2") as refused,
+    ):
+        registry.manifest(NAME, digest_of(b"{}"))
+    assert refused.value.remedy == "the image is stored like this: push a correct one"
 
 
 def test_a_content_type_that_says_nothing_is_forgiven() -> None:

@@ -24,7 +24,7 @@ from manifests.documents.report_text import report_lines
 from manifests.transport.symbols import cut_report
 from manifests.trust.envelope import INTOTO, verify_statement
 from manifests.words.digest import digest_of
-from manifests.words.errors import DamagedError, RefusedError, RolledBackError, TrialError, UntrustedError
+from manifests.words.errors import DamagedError, HostError, RefusedError, RolledBackError, TrialError, UntrustedError
 from manifests.words.time import parse_time, rfc3339
 from tests.bench.report import many_installed
 from tests.consignments import consignment_for, signed
@@ -127,6 +127,25 @@ def test_what_current_points_at_is_observed(place: Place, tmp_path: Path) -> Non
         assert (place.path / "current").readlink() == good
         report = write(place).report
         assert (report.install.state, report.dropped) == ("confirmed", ())
+
+
+def test_a_folder_in_the_place_of_current_is_kept(place: Place, tmp_path: Path) -> None:
+    """A copy that follows links makes one. What lies in it is not removed: the person is told how to move it away."""
+    place.bring(ONE.write(tmp_path / "1.tar"))
+    current = place.path / "current"
+    point(place, None)
+    current.mkdir()
+    (current / "note").write_text("mine\n")
+    with pytest.raises(HostError, match="a folder lies here, expected a link") as refused:
+        place.recover()
+    assert refused.value.where == str(current)
+    assert refused.value.remedy == f"move it away, then run the command again: mv {current} {current}.kept"
+    assert [path.name for path in current.iterdir()] == ["note"]
+    assert not (place.path / ".current.new").is_symlink()
+    current.rename(place.path / "current.kept")
+    place.recover()
+    assert current.is_symlink()
+    assert write(place).report.install.state == "confirmed"
 
 
 def test_the_first_right_report_after_a_clock_of_2100_says_that_it_went_back(place: Place) -> None:
