@@ -19,7 +19,7 @@ TOO_MANY = "too-many"
 TOO_LARGE = "too-large"
 SEVERAL = "several"
 # Of a signal without `rows` in the contract.
-MAX_MOMENTS = 1000
+MAX_MOMENTS = 256
 # Entries under `dropped` of a report, which has place for 256.
 MAX_DROPS = 64
 
@@ -78,9 +78,12 @@ def plan_telemetry(
         counted: By name of the signal.
     """
     drops: dict[tuple[str, str], int] = {}
-    chosen: list[tuple[Signal, tuple[TelemetryRow, ...]]] = []
+    chosen: list[tuple[Signal, tuple[TelemetryRow, ...] | None]] = []
     for signal in contract.signals:
-        if signal.kind == "deployment-state" or signal.name in facts.withheld:
+        if signal.kind == "deployment-state":
+            continue
+        if signal.name in facts.withheld:
+            chosen.append((signal, None))
             continue
         of_signal = counted.get(signal.name, CountedRows())
         for reason, count in sorted((of_signal.dropped or {}).items()):
@@ -120,17 +123,21 @@ def _allowed_rows(
 
 
 def _within_budget(
-    chosen: Sequence[tuple[Signal, tuple[TelemetryRow, ...]]], budget: int, drops: dict[tuple[str, str], int]
+    chosen: Sequence[tuple[Signal, tuple[TelemetryRow, ...] | None]], budget: int, drops: dict[tuple[str, str], int]
 ) -> list[SignalRows]:
     """Return the newest rows of each signal that fit.
 
-    Signals get their share in the order of the contract; what one leaves over is shared by those after it.
+    Signals get their share in the order of the contract; what one leaves over is shared by those after it. The share of
+    a signal that is withheld, None here, is used by nobody: withholding one lets no more rows of another leave.
     """
     # `,"signals":[]` is written only when there is a signal.
     left = budget - len(b'"signals":[],')
     kept = []
     for i, (signal, rows) in enumerate(chosen):
         share = left // (len(chosen) - i)
+        if rows is None:
+            left -= share
+            continue
         size = len(encode({"rows": [], "signal": signal.name})) + 1
         count = 0
         for row in reversed(rows):

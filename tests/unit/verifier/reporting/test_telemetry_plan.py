@@ -129,3 +129,20 @@ def test_drops_of_the_collectors_are_stated_and_never_too_many() -> None:
     many = {f"reason{i}": 1 for i in range(200)}
     joined = plan_telemetry(CONTRACT, digest_of(b"x"), FACTS, {"errors": CountedRows(dropped=many)})
     assert [(drops.what, drops.reason, drops.count) for drops in joined.dropped] == [("errors", "several", 200)]
+
+
+def test_withholding_one_signal_lets_no_more_of_another_leave() -> None:
+    """The share of the budget that becomes free is used by nobody."""
+    errors = tuple(replace(row, labels={}, values={"code": "E1", "count": 1}) for row in minutes(80))
+    sources = {"requests": CountedRows(minutes(8)), "errors": CountedRows(errors)}
+    withheld = TelemetryFacts(FACTS.site, 3, NOW, ("requests",), FACTS.releases)
+    for budget in range(400, 9000, 97):
+        contract = replace(CONTRACT, telemetry_bytes=budget)
+        both = plan_telemetry(contract, digest_of(b"x"), FACTS, sources)
+        one_less = plan_telemetry(contract, digest_of(b"x"), withheld, sources)
+        rows = [
+            {signal.signal: len(signal.rows) for signal in made.telemetry.signals} if made.telemetry else {}
+            for made in (both, one_less)
+        ]
+        assert "requests" not in rows[1]
+        assert rows[1].get("errors", 0) <= rows[0].get("errors", 0)
