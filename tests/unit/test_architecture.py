@@ -182,6 +182,36 @@ def test_key_signed_verify_imports_nothing_heavy(tmp_path: Path) -> None:
     assert not libraries & (HEAVY | NETWORK - {"urllib", "socket"})
 
 
+# Rooms and modules of ours that plan, change or write. A status needs them only where something waits or is unfinished.
+NOT_FOR_STATUS = (
+    *("verifier.approval.items", "verifier.approval.verdicts", "verifier.approval.policy_change", "verifier.install"),
+    *("verifier.change.install_plan", "verifier.change.rollback_plan", "verifier.change.recovery"),
+    *(
+        "verifier.change.forecast",
+        "verifier.change.data_return",
+        "verifier.runtime.sandbox",
+        "verifier.handlers.program",
+    ),
+    *("verifier.runtime.migrations", "verifier.reporting.report_write", "verifier.collecting", "content.telemetry"),
+    *("content.signing", "content.differences", "content.bundle.bulk", "content.sigstore", "verifier.rules.agreement"),
+)
+
+
+def test_status_imports_nothing_heavy_where_nothing_waits(tmp_path: Path) -> None:
+    """The YAML reader is needed: site.yaml and policy.yaml are proposals that may have changed."""
+    from tests.place import make_place
+    from tests.vendor import Vendor
+
+    vendor = Vendor()
+    place = make_place(tmp_path, vendor)
+    ended = place.bring(vendor.write(tmp_path / "small.tar"))
+    assert ended.error is None
+    modules = loaded("status", "--json", "--site", str(place.path))
+    assert "verifier.reporting.status" in modules
+    assert not {name.split(".")[0] for name in modules} & (HEAVY - {"yaml"} | NETWORK - {"urllib", "socket"})
+    assert not {name for name in modules if name.startswith(NOT_FOR_STATUS)}
+
+
 def test_the_table_of_commands_names_commands() -> None:
     from waybill import COMMANDS
 

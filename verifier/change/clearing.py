@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from manifests.words.errors import WaybillError
 from manifests.words.quantities import parse_duration
-from verifier.change.data_return import backup_folder, read_rollback
+from verifier.change.data_return import backup_folder
+from verifier.change.release_papers import read_rollback
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation, InstallState, State

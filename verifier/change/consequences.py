@@ -8,9 +8,9 @@ from manifests.documents.rollback import Rollback
 from manifests.words.units import show_duration
 from manifests.words.version import in_any
 from verifier.change.clearing import Clearing, name_backups
-from verifier.change.data_return import read_rollback
 from verifier.change.forecast import Forecast
 from verifier.change.reachable import kept_generations
+from verifier.change.release_papers import read_rollback
 from verifier.change.rollback_script import plan_undo
 from verifier.change.values import Change
 from verifier.runtime.saved_data import DATA, data_names

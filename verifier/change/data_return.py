@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from manifests.documents.contract import MAX_CONTRACT, Contract, parse_contract
 from manifests.documents.release import Release, referenced
-from manifests.documents.rollback import MAX_ROLLBACK, Rollback, parse_rollback
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are
 from verifier.change.driver_steps import LoadDriver, driver_steps
+from verifier.change.release_papers import read_rollback
 from verifier.change.rollback_script import plan_undo
 from verifier.runtime.migrations import check_backup, discard_backups
 from verifier.site.disk import Disk
@@ -20,23 +19,9 @@ from verifier.site.generations import Installed, read_installed
 from verifier.site.journal.installs import Generation
 from verifier.site.journal.transitions import Blocked, NextPart, Restore
 from verifier.site.releases import bundle_again
-from verifier.site.unread import attempt, taken_in_before
+from verifier.site.unread import attempt
 
 FindMissing = Callable[[Iterable[Blob]], tuple[Blob, ...]]
-
-
-def read_rollback(site: Site, release: Release) -> Rollback:
-    """Return the release's rollback document. Raises DamagedError when the store lacks it."""
-    what = f"rollback document of release {release.version}"
-    with taken_in_before():
-        return parse_rollback(site.store.get(release.rollback, MAX_ROLLBACK, what), what)
-
-
-def read_contract(site: Site, release: Release) -> Contract:
-    """Return the release's telemetry contract. Raises DamagedError when the store lacks it."""
-    what = f"telemetry contract of release {release.version}"
-    with taken_in_before():
-        return parse_contract(site.store.get(release.contract, MAX_CONTRACT, what), what)
 
 
 def plan_data_return(site: Site, target: Generation, running: Generation, item: str) -> int:
@@ -185,22 +170,6 @@ def _name_of_place(release: Release, place: str) -> str:
     if group in ("images", "files", "charts", "programs") and number.isdigit():
         return f"{group} {getattr(release, group)[int(number)].name}"
     return place
-
-
-def contract_in_force(site: Site) -> tuple[Contract | None, str | None]:
-    """Return the telemetry contract that the site's people approved, and its digest; None before the first install.
-
-    Raises:
-        DamagedError: The contract is missing from the store.
-    """
-    installs = site.state.installs
-    # During a trial the contract of the generation before it is still in force.
-    before = installs.generation(installs.transaction.planned.source) if installs.transaction else None
-    agreed = next((one for one in (installs.running, before) if one and one.contract == installs.contract), None)
-    if agreed is None:
-        return None, None
-    release = read_installed(site, agreed).release
-    return read_contract(site, release), release.contract.digest
 
 
 def backup_folder(site: Path, installed: Installed) -> Path:

@@ -11,7 +11,7 @@ from manifests.documents.handler_use import HandlerUse, parameter_problem
 from manifests.documents.plan import Plan
 from manifests.documents.release import Handler, Release, handler_digest
 from manifests.words.errors import RefusedError, UsageError
-from verifier.change.data_return import contract_in_force
+from verifier.change.release_papers import contract_in_force
 from verifier.rules.agreement import ApprovalRequest
 from verifier.site.folder import Site
 from verifier.site.generations import read_running

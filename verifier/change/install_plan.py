@@ -14,8 +14,8 @@ from manifests.documents.rollback import Rollback
 from manifests.trust.root import Mark
 from manifests.words.digest import digest_of
 from manifests.words.errors import DamagedError, RefusedError, UsageError
-from verifier.change.data_return import read_contract, read_rollback
 from verifier.change.item_ids import CONFIG
+from verifier.change.release_papers import read_contract, read_rollback
 from verifier.change.values import Change, planned_by
 from verifier.rules.change_kinds import ConfiguredRelease, check_release, kinds_of, lets_more_leave
 from verifier.rules.time import check_dates, effective_now

@@ -5,7 +5,8 @@ from manifests.documents.policy import ChangeRule
 from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.version import in_any, parse_version
 from verifier.change.below_floor import find_authorisation
-from verifier.change.data_return import plan_data_return, read_contract, read_rollback
+from verifier.change.data_return import plan_data_return
+from verifier.change.release_papers import read_contract, read_rollback
 from verifier.change.values import Change, planned_by
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed

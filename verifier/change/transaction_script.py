@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from manifests.documents.rollback import Rollback
-from verifier.change.data_return import read_rollback
 from verifier.change.recovery import RollbackScript
+from verifier.change.release_papers import read_rollback
 from verifier.site.folder import Site
 from verifier.site.generations import Installed, read_installed, target_of
 from verifier.site.journal.events import Planned

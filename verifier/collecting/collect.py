@@ -21,7 +21,7 @@ from manifests.documents.contract_endpoints import endpoint_of
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError
 from manifests.words.time import parse_time, rfc3339
-from verifier.change.data_return import contract_in_force
+from verifier.change.release_papers import contract_in_force
 from verifier.collecting.kept import (
     Kept,
     Progress,

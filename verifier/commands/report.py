@@ -19,7 +19,7 @@ from manifests.transport.telephone import telephone_line
 from manifests.trust.private_keys import Signer
 from manifests.words.errors import RefusedError, UntrustedError, UsageError, WaybillError
 from verifier.approval.items import record_export
-from verifier.change.data_return import contract_in_force
+from verifier.change.release_papers import contract_in_force
 from verifier.commands.change_options import signer_of
 from verifier.commands.site_options import distrust, hold_here, look_here, open_here, site_option
 from verifier.reporting.field_sources import explain

@@ -11,7 +11,7 @@ from manifests.words.errors import WaybillError
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.commands.site_options import look_here, site_option
-from verifier.handlers.possible import sandbox_lines
+from verifier.handlers.sandbox_lines import sandbox_lines
 from verifier.reporting.health import measure_health
 from verifier.reporting.status import broken_status, read_status
 from verifier.runtime.drivers.driver import load_driver

@@ -1,18 +1,16 @@
 """What a person must know about a handler before it is run: its definition, and whether it can run at this site."""
 
-from collections.abc import Callable
 from functools import partial
 
 from content.differences.release import handler_facts
-from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
+from manifests.documents.handler_catalogue import RESULTS
 from manifests.documents.handler_use import value_words
-from manifests.words.errors import RefusedError, WaybillError
+from manifests.words.errors import RefusedError
 from verifier.change.handlers import KnownHandler, leaving_signal
-from verifier.handlers.program import check_program, find_program
-from verifier.runtime.program_files import ProgramAccount
+from verifier.handlers.program import check_program
+from verifier.handlers.sandbox_lines import refusal_of_check
 from verifier.site.folder import Site
 from verifier.site.generations import read_running
-from verifier.site.unread import attempt
 from verifier.site.vendor_trust import list_in_force
 
 
@@ -33,47 +31,7 @@ def host_problem(site: Site, known: KnownHandler) -> RefusedError | None:
     installed = read_running(site)
     if known.release is None or installed is None:
         return None
-    return _refusal_of(partial(check_program, installed, known.handler))
-
-
-def _refusal_of(check: Callable[[], object]) -> RefusedError | None:
-    try:
-        check()
-    except RefusedError as error:
-        return error
-    return None
-
-
-def sandbox_lines(site: Site) -> tuple[str, ...]:
-    """Return a line for each reason why this host cannot run handlers of the running release that the policy lists.
-
-    The sandbox is tried once, because it is the same for all of them.
-    """
-    from verifier.runtime.sandbox import check_sandbox  # loaded only where a program is run
-
-    failures: list[WaybillError] = []
-    installed = attempt(lambda: read_running(site), failures)
-    commands = attempt(lambda: site.policy.commands, failures) or {}
-    if installed is None or site.state.offboarded:
-        return ()
-    problems: dict[tuple[str, str], list[str]] = {}
-    tried: dict[ProgramAccount, RefusedError | None] = {}
-    for handler in installed.release.handlers:
-        if handler.name not in commands or handler.name in BUILT_IN:
-            continue
-        try:
-            account = find_program(installed, handler)
-            if account not in tried:
-                tried[account] = _refusal_of(partial(check_sandbox, account))
-            problem = tried[account]
-        except RefusedError as error:
-            problem = error
-        if problem is not None:
-            problems.setdefault((problem.problem, problem.remedy), []).append(handler.name)
-    lines = []
-    for (words, remedy), names in problems.items():
-        lines.append(f"handlers   {', '.join(names)} cannot run here: {words}; {remedy}")
-    return tuple(lines)
+    return refusal_of_check(partial(check_program, installed, known.handler))
 
 
 def handler_fields(site: Site, known: KnownHandler) -> tuple[tuple[str, str], ...]:

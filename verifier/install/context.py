@@ -12,10 +12,10 @@ from manifests.documents.release import Probe
 from manifests.documents.rollback import Rollback
 from manifests.words.errors import WaybillError
 from manifests.words.units import show_size
-from verifier.change.data_return import read_rollback
 from verifier.change.driver_steps import DriverStep, LoadDriver, driver_steps
 from verifier.change.forecast import part_words
 from verifier.change.recovery import RollbackScript, act_of_part
+from verifier.change.release_papers import read_rollback
 from verifier.change.rollback_plan import unknown_steps
 from verifier.change.transaction_script import document_owner, script_of
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan, load_driver

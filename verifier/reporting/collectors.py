@@ -7,8 +7,7 @@ from manifests.documents.contract import INTERVAL_KINDS
 from manifests.words.errors import WaybillError
 from manifests.words.time import age, optional_time, parse_time
 from manifests.words.units import show_count, show_duration
-from verifier.change.data_return import contract_in_force
-from verifier.collecting.kept import read_progress
+from verifier.change.release_papers import contract_in_force
 from verifier.site.folder import Site
 from verifier.site.generations import read_running
 
@@ -51,6 +50,8 @@ def collectors_state(site: Site) -> CollectorsState | None:
     ]
     if installed is None or not signals:
         return None
+    from verifier.collecting.kept import read_progress  # loaded only where the contract counts something
+
     looked_at: list[datetime | None] = []
     problems: dict[str, str] = {}
     for signal in signals:

@@ -1,7 +1,6 @@
 """The probes of the running generation: each is run once, for `status` and for a report."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -92,6 +91,10 @@ def measure_health(
 
 def _run_all(probes: Sequence[Probe], context: ProbeContext, look: LookAtProbe) -> tuple[ProbeResult, ...]:
     """Run the probes side by side; leave out those that have no result after ``MEASURE_SECONDS``."""
+    if not probes:
+        return ()
+    from concurrent.futures import Future, ThreadPoolExecutor, wait  # loaded only for a release with probes
+
     with ThreadPoolExecutor(max_workers=PROBES_AT_ONCE) as pool:
         futures: list[Future[ProbeResult]] = [pool.submit(look, probe, context) for probe in probes]
         for future in wait(futures, timeout=MEASURE_SECONDS).not_done:

@@ -13,8 +13,8 @@ from manifests.words.errors import DamagedError, RefusedError, WaybillError
 from manifests.words.quantities import parse_duration
 from manifests.words.time import optional_time, rfc3339
 from verifier.approval.queue import waiting_items
-from verifier.change.data_return import contract_in_force
 from verifier.change.driver_steps import observe
+from verifier.change.release_papers import contract_in_force
 from verifier.reporting.health import LookAtProbe, last_health, measure_health
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal
 from verifier.runtime.drivers.driver import ABSENT, Component, load_driver

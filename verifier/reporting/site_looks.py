@@ -13,10 +13,11 @@ from manifests.documents.contract_endpoints import endpoint_of
 from manifests.words.errors import WaybillError
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are, show_count, show_size
-from verifier.change.data_return import contract_in_force, damage_of_former
+from verifier.change.data_return import damage_of_former
 from verifier.change.driver_steps import LoadDriver, observe, plan_steps
 from verifier.change.host_network import look_at_site_clock, registry_context
 from verifier.change.reachable import kept_generations, reachable_generation
+from verifier.change.release_papers import contract_in_force
 from verifier.change.rollback_plan import rollback_change
 from verifier.change.site_check import check_rollbacks
 from verifier.change.space import space_needs

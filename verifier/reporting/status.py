@@ -23,7 +23,7 @@ from verifier.reporting.site_problems import (
     unproved_policy,
     unsettled_change,
 )
-from verifier.rules.emergency import uses_left
+from verifier.rules.emergency_uses import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
 from verifier.site.folder import Site

@@ -10,7 +10,7 @@ from manifests.documents.contract import INTERVAL_KINDS, Contract, Signal
 from manifests.documents.telemetry import TelemetryRow, Value, parse_telemetry
 from manifests.words.errors import HostError, MalformedError, WaybillError
 from manifests.words.time import rfc3339
-from verifier.change.data_return import contract_in_force
+from verifier.change.release_papers import contract_in_force
 from verifier.collecting.kept import read_counted
 from verifier.collecting.results import handler_rows
 from verifier.reporting.telemetry_plan import CountedRows, TelemetryFacts, TelemetryPlan, plan_telemetry

@@ -4,26 +4,15 @@ Uses and installs are counted from the time when the policy came into force; the
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
 from manifests.documents.approval import SignedApproval
 from manifests.documents.policy import ChangeRule, Emergency, Policy
 from manifests.words.errors import RefusedError
 from verifier.rules.agreement import Approvable, ApprovalStatus, count_approvals, item_names, needed_for_plan
+from verifier.rules.emergency_uses import Use, uses_left
 
 _SIZE = {"patch": 0, "minor": 1, "major": 2}
-
-
-@dataclass(frozen=True)
-class Use:
-    """One use of an emergency rule instead of the ordinary rules, for ``plan``, under the policy with that digest."""
-
-    policy: str
-    rule: str
-    plan: str
-    release: str
-    at: datetime
 
 
 def why_not_covered(
@@ -46,20 +35,6 @@ def why_not_covered(
     if never := sorted(set(rule.never) & set(kinds)):
         return f"the change is also {', '.join(never)}, which the rule never covers"
     return None
-
-
-def uses_left(rule: Emergency, uses: Iterable[Use], *, policy: str, plan: str, installs: int) -> int:
-    """Return how often the rule may still be used, this time included; 0 when it is used up.
-
-    Args:
-        policy: Digest of the policy in force; uses under another one do not count.
-        plan: Digest of the plan; a second attempt under the same plan is not a second use.
-        installs: Number of installs since that policy came into force.
-    """
-    if installs >= rule.until_installs:
-        return 0
-    used = {one.plan for one in uses if one.policy == policy and one.rule == rule.name}
-    return max(0, rule.uses - len(used - {plan}))
 
 
 def weigh_emergency(

@@ -6,21 +6,21 @@ Every read checks the digest, so a changed byte is always an error.
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from content.bundle.bulk import damaged_file, lost_tail
-from content.bundle.damage import DamagedRange
-from content.bundle.damage import unreadable as unreadable_ranges
-from content.bundle.places import Bulk, MemberLocation, damaged_range
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError, unreadable
 from manifests.words.progress import ProgressCallback, no_progress
 from manifests.words.units import show_are
 from verifier.site.disk import Disk, Receiver, Source
+
+if TYPE_CHECKING:
+    from content.bundle.damage import DamagedRange
+    from content.bundle.places import Bulk, MemberLocation
 
 BUFFER = 1 << 20
 # A future for each of many small blobs would take more memory than the blobs.
@@ -123,6 +123,8 @@ def check_size(blobs: Path, blob: Blob) -> None:
 
 def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
     """Hash many blobs on all cores, the largest first. Raises as ``check_blob``."""
+    from concurrent.futures import ThreadPoolExecutor  # most commands hash no blob
+
     ordered = sorted(wanted, key=lambda one: -one.size)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda one: check_blob(blobs, one), ordered):
@@ -169,6 +171,7 @@ class Store:
 
     def missing(self, wanted: Iterable[Blob], on_progress: ProgressCallback = no_progress) -> tuple[Blob, ...]:
         """Return the blobs of ``wanted`` that are missing or damaged. Hashes every byte that is there."""
+        from concurrent.futures import ThreadPoolExecutor  # most commands hash no blob
 
         def is_clean(blob: Blob) -> bool:
             whole = is_whole(self.path, blob)
@@ -204,7 +207,7 @@ class Store:
     def ingest(
         self,
         descriptor: int,
-        bulk: Bulk,
+        bulk: "Bulk",
         missing: tuple[Blob, ...],
         what: str,
         on_progress: ProgressCallback = no_progress,
@@ -221,6 +224,11 @@ class Store:
         Raises:
             DamagedError: Blobs are missing or damaged; names them with their byte ranges.
         """
+        # Reading a bundle, loaded only where one is copied.
+        from concurrent.futures import ThreadPoolExecutor
+
+        from content.bundle.bulk import damaged_file, lost_tail
+
         self.disk.make_folder(self.path)
         for leftover in self.path.glob("*.part"):
             self.disk.remove(leftover)
@@ -228,7 +236,7 @@ class Store:
         absent = [blob for blob in missing if blob.digest not in places]
         largest_first = sorted((blob for blob in missing if blob.digest in places), key=lambda blob: -blob.size)
 
-        def take(batch: list[Blob]) -> list[DamagedRange]:
+        def take(batch: list[Blob]) -> "list[DamagedRange]":
             damaged: list[DamagedRange] = []
             for blob in batch:
                 place = places[blob.digest]
@@ -252,7 +260,7 @@ class Store:
         if absent:
             raise self._absent(absent, bulk, what)
 
-    def _absent(self, absent: list[Blob], bulk: Bulk, what: str) -> DamagedError:
+    def _absent(self, absent: list[Blob], bulk: "Bulk", what: str) -> DamagedError:
         """Return the error of blobs that a bundle lacks, and the store too, or has with other bytes."""
         damaged = [blob for blob in absent if blob_path(self.path, blob.digest).exists()]
         if not damaged:
@@ -271,8 +279,11 @@ class Store:
             finding="blob-damaged",
         )
 
-    def _take(self, source: Source, place: MemberLocation, receive: Receiver | None) -> tuple[DamagedRange, ...]:
+    def _take(self, source: Source, place: "MemberLocation", receive: Receiver | None) -> "tuple[DamagedRange, ...]":
         """Copy one blob into the store; return its damaged ranges."""
+        from content.bundle.damage import unreadable as unreadable_ranges  # loaded only where a bundle is copied
+        from content.bundle.places import damaged_range
+
         blob, end = place.blob, place.offset + place.blob.size
         final = blob_path(self.path, blob.digest)
         part = final.with_name(final.name + ".part")

@@ -7,14 +7,15 @@ more, is accepted: the status, the journal and every report say so.
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from manifests.documents.approval import verify_approval
-from manifests.documents.plan import Plan, parse_plan
 from manifests.documents.policy import Policy, parse_policy
 from manifests.words.errors import RefusedError, UntrustedError
-from verifier.rules.agreement import count_approvals, roles_needed
 from verifier.site.journal.events import PolicyInForce
 from verifier.site.unread import taken_in_before
+
+if TYPE_CHECKING:
+    from manifests.documents.plan import Plan
 
 ReadDocument = Callable[[str], bytes]
 
@@ -46,6 +47,11 @@ def _read(event: PolicyInForce, document: ReadDocument) -> Policy:
 
 
 def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: str, document: ReadDocument) -> None:
+    # Approvals, loaded only for a policy after the first.
+    from manifests.documents.approval import verify_approval
+    from manifests.documents.plan import parse_plan
+    from verifier.rules.agreement import count_approvals, roles_needed
+
     if event.plan is None:
         raise _unproved("it has no plan", event.number)
     with taken_in_before():
@@ -67,8 +73,10 @@ def _check(before: PolicyInForce, policy: Policy, event: PolicyInForce, site: st
         raise _unproved(f"approvals are missing: {status.missing}", event.number)
 
 
-def needs_without(policy: Policy, plan: Plan, gone: tuple[str, ...]) -> dict[str, int]:
+def needs_without(policy: Policy, plan: "Plan", gone: tuple[str, ...]) -> dict[str, int]:
     """Return the approvals needed of the people who are left: all of a role that has fewer than the rule requires."""
+    from verifier.rules.agreement import roles_needed  # as above
+
     left = [person.role for name, person in policy.people.items() if name not in gone]
     asked = {role: min(need, left.count(role)) for role, need in roles_needed(policy, plan.kinds).items()}
     return {role: need for role, need in asked.items() if need}

@@ -10,12 +10,10 @@ from typing import TypeVar
 
 import msgspec
 
-from content.differences.config import HIDDEN, hidden_by, leaves
 from manifests.authored.handwritten import Handwritten, read_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.authored.site_yaml import SiteFile, Unfilled, site_problems, without_placeholders
 from manifests.documents.policy import Policy
-from manifests.foreign.config_schema import read_config_schema
 from manifests.trust.keys import read_public
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
@@ -106,7 +104,9 @@ def config_problems(
         problem = "the site has a config, and the release has no schema for it"
         remedy = "remove `config` from site.yaml; no program of this release would read it"
         return (_wrong_config(proposal, problem, "$.config", remedy),) if proposal.site.config else ()
+    from content.differences.config import HIDDEN, hidden_by, leaves  # with the next two, only for a config to check
     from manifests.foreign.config_check import config_errors  # loads jsonschema
+    from manifests.foreign.config_schema import read_config_schema
 
     instance = json.loads(proposal.config, parse_float=Decimal)
     try:

@@ -13,7 +13,6 @@ from typing import Literal, Protocol
 from manifests.documents.release import FileProbe, Probe
 from manifests.words.errors import WaybillError
 from verifier.runtime.drivers.driver import UNREADABLE, Driver, DriverContext, DriverPlan
-from verifier.runtime.drivers.files import placed_folder
 from verifier.site.blobs import hash_file
 
 ProbeState = Literal["passing", "failing", "unknown"]
@@ -141,6 +140,8 @@ def _look_at_file(probe: FileProbe, context: ProbeContext) -> tuple[ProbeState, 
         if step.driver != "files" or probe.files not in step.files:
             continue
         expected = next(entry.digest for entry in release.file_set(probe.files).entries if entry.path == probe.path)
+        from verifier.runtime.drivers.files import placed_folder  # loads the driver, for a probe of its files only
+
         folder = placed_folder(step, placed.context)
         if folder is None:
             return "failing", f"step {step.step} has not placed this generation"

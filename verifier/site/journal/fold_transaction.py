@@ -7,7 +7,7 @@ from manifests.documents.report import ProbeState
 from manifests.words.canonical import Document
 from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
-from verifier.rules.emergency import Use
+from verifier.rules.emergency_uses import Use
 from verifier.site.journal import events
 from verifier.site.journal.installs import (
     PART_ACTS,

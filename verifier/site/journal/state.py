@@ -8,7 +8,7 @@ from manifests.documents.report import Outcome
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import UntrustedError
-from verifier.rules.emergency import Use
+from verifier.rules.emergency_uses import Use
 from verifier.site.journal.events import (
     Alarm,
     OffboardAsked,

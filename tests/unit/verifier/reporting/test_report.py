@@ -31,7 +31,7 @@ from tests.consignments import consignment_for, signed
 from tests.place import ENDPOINTS, Place, make_place
 from tests.unit.fleet.reporter import Reporter
 from tests.vendor import Vendor
-from verifier.change.data_return import contract_in_force
+from verifier.change.release_papers import contract_in_force
 from verifier.change.transaction import transaction_error
 from verifier.commands.compare import compare_command
 from verifier.commands.report import report_command
