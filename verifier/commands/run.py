@@ -7,11 +7,14 @@ import click
 from console.options import command, passphrase_option
 from console.result import Result
 from manifests.words.errors import UsageError
+from manifests.words.text import one_line
 from manifests.words.units import show_count
 from verifier.change.handlers import is_use
 from verifier.commands.change_options import runtime_here, signer_of, write_report_after
 from verifier.commands.site_options import hold_here, site_option
 from verifier.handlers.run import RunResult, ask_for, run_use
+
+MAX_LINES = 20
 
 
 @command(
@@ -65,7 +68,9 @@ def _output(result: RunResult) -> Result:
     for name, value in result.values.items():
         shown = str(value).lower() if isinstance(value, bool) else str(value)
         lines.append(f"  {name.ljust(width)}  {shown}")
-    lines += [f"  {line}" for line in result.lines]
+    more = len(result.lines) - MAX_LINES
+    lines += [f"  {one_line(line)}" for line in result.lines[:MAX_LINES]]
+    lines += [f"  and {more} more"] if more > 0 else []
     if result.leaves:
         which = "this report" if result.report is not None else "the next report"
         lines.append(f"the values leave with {which}, as signal {result.leaves}")

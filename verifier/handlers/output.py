@@ -39,6 +39,7 @@ class HandlerOutput:
     Attributes:
         values: By field; one that the contract's signal does not allow stays at the site.
         lines: For people at the site; they never leave it.
+        printed: What a program printed for people; shown once, and kept nowhere.
         reason: Why it failed, as a stable word; None when it succeeded.
         exit_code: Of a program.
         timed_out: It was ended because its time was up.
@@ -47,6 +48,7 @@ class HandlerOutput:
 
     values: Mapping[str, Value] = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    printed: tuple[str, ...] = ()
     reason: str | None = None
     exit_code: int | None = None
     timed_out: bool = False

@@ -97,28 +97,30 @@ def output_of(result: ProgramResult, handler: Handler, signal: Signal | None) ->
     A handler that returns no signal may print what it likes: nothing of it leaves.
     """
     withheld = result.digest if result.size else None
-    lines = (f"stderr: {result.errors}",) if result.errors else ()
+    printed = (f"stderr: {result.errors}",) if result.errors else ()
     code = result.code if 0 <= result.code <= 255 else None
     if result.outcome != "done":
         timed_out = result.outcome == "timed-out"
         reason = {"failed": "exit-code", "killed": "killed"}.get(result.outcome, result.outcome)
         return HandlerOutput(
-            lines=lines,
+            printed=printed,
             reason=None if timed_out else reason,
             exit_code=code,
             timed_out=timed_out,
             withheld=withheld,
         )
     if handler.returns is None or signal is None:
-        return HandlerOutput(lines=lines, exit_code=code, withheld=withheld)
+        return HandlerOutput(printed=printed, exit_code=code, withheld=withheld)
     try:
         if result.size > MAX_STATED:
             raise MalformedError(f"it has {result.size} bytes, at most {MAX_STATED} are read")
         values = decode(result.output, dict[str, Value], "output")
     except MalformedError as error:
         problem = f"the output is not one JSON object of numbers, words and truth values: {error.problem}"
-        return HandlerOutput(lines=(problem, *lines), reason="output-misfit", exit_code=code, withheld=withheld)
+        return HandlerOutput(
+            lines=(problem,), printed=printed, reason="output-misfit", exit_code=code, withheld=withheld
+        )
     unfit = unfit_value(signal, values)
     if unfit is not None:
-        return HandlerOutput(lines=(unfit, *lines), reason="output-misfit", exit_code=code, withheld=withheld)
-    return HandlerOutput(values=values, lines=lines, exit_code=code)
+        return HandlerOutput(lines=(unfit,), printed=printed, reason="output-misfit", exit_code=code, withheld=withheld)
+    return HandlerOutput(values=values, printed=printed, exit_code=code)

@@ -64,11 +64,17 @@ class RunResult:
 def ask_for(site: Site, name: str, parameters: dict[str, str]) -> str:
     """Record that a person here asks for the use of a handler, at a held site; return the item.
 
+    The same use that waits already is not asked for twice.
+
     Raises RefusedError when the policy does not list it, it is revoked, or a parameter is not of its type.
     """
     refusal = refusal_of(site, name, parameters)
     if refusal is not None:
         raise RefusedError(refusal.words, where=name, remedy=refusal.remedy, finding=refusal.reason)
+    same = (name, tuple(sorted(parameters.items())), "waiting")
+    for use in site.state.reports.local:
+        if (use.handler, use.parameters, use.outcome) == same:
+            return use.item
     number = site.state.reports.asked + 1
     site.record(HandlerAsked(number=number, handler=name, parameters=parameters))
     return f"h-{number}"
@@ -87,6 +93,8 @@ def run_use(
         WaitingError: Approvals are needed; those of ``signers`` are recorded.
     """
     asked = _judge(site, item)  # 1
+    for line in _weighing_lines(asked) if signers else ():
+        runtime.notify(line)
     for signer in signers:
         record_verdict(site, item, asked.plan, sign_verdict(site.policy, asked.plan, signer))
     status = approval_status(site, asked)
@@ -122,10 +130,21 @@ def run_use(
         reason=ended.reason,
         values=dict(output.values),
         leaves=ended.signal,
-        lines=output.lines,
+        lines=(*output.lines, *output.printed),
         seconds=seconds,
         report=report,
         error=error or _failure(asked, ended) or unwritten,
+    )
+
+
+def _weighing_lines(asked: UseRequest) -> tuple[str, ...]:
+    """Return what a person must know before the key signs, as the review says it."""
+    handler = asked.known.handler
+    leaves = "nothing but the outcome" if asked.signal is None else f"signal {asked.signal.name}"
+    return (
+        f"run {asked.use.words}, which {handler.does}",
+        f"risk {handler.risk}; may {', '.join(handler.may) or 'nothing'}; leaves: {leaves}",
+        f"definition {asked.use.definition}, plan {asked.plan.digest}",
     )
 
 

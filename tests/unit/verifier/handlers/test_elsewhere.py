@@ -166,6 +166,10 @@ def test_the_command_line(place: Place, tmp_path: Path, monkeypatch: pytest.Monk
     key.chmod(0o600)
     code, text = invoke(place, run_command, "queue-depth", "queue=intake")
     assert (code, "waybill approve h-1 --key KEY" in text) == (9, True)
+    code, text = invoke(place, run_command, "once", "--key", str(key))
+    assert code == 0
+    for words in ("run once, which does once", "risk changes-data; may read the queue table"):
+        assert words in text
     code, text = invoke(place, run_command, "h-1", "queue=archive")
     assert (code, "an item takes no parameters" in text) == (2, True)
     for words in ("queue", "queue=", "=x"):

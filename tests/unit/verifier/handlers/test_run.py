@@ -161,6 +161,9 @@ def test_what_is_asked_for_here_becomes_an_item_that_stays_here(place: Place) ->
     with pytest.raises(WaitingError) as error:
         run(place, "rotate-site-key")
     assert "waybill approve h-1" in error.value.remedy
+    # Asking again changes nothing.
+    with pytest.raises(WaitingError, match="h-1 waits"):
+        run(place, "rotate-site-key")
     assert [item.item for item in waiting_items(place.open()) if item.head.kind == "command"] == ["h-1"]
     assert place.tell is not None
     with place.hold() as site:
