@@ -22,7 +22,7 @@ from manifests.words.units import show_size
 from tests.bench.journal import long_journal
 from tests.bench.payload import compiled, many_images, many_members, vendor_folder
 from tests.bench.registry import RegistryBench, registry_vendor
-from tests.bench.telemetry import telemetry_bench
+from tests.bench.telemetry import full_site, telemetry_bench
 from tests.real import docker_registry
 from verifier.site.journal.checkpoint import NAME as CHECKPOINT
 
@@ -305,7 +305,11 @@ def bench_telemetry(bench: Bench) -> list[Row]:
         bench.ours(row, *case.collect(case.logs))
         row.theirs.append(timed(case.grep(), env={**os.environ, "LC_ALL": "C"}))
         bench.ours(samples, *case.collect(case.metrics))
-    return [row, samples]
+    full = full_site(bench.folder / "full")
+    report = Row("report with every signal at its limit, 1 MiB", bar="<= 0.5 s")
+    for _ in range(RUNS * 3):
+        bench.ours(report, "report", "--new", "--site", full.place.path)
+    return [row, samples, report]
 
 
 def show(rows: list[Row]) -> None:

@@ -2,7 +2,8 @@
 
 python -m tests.bench.telemetry          # a log of 192 MiB; MIB=64 for a quick look
 
-Each is one run of `waybill collect` as a whole process, start and state file included.
+Each is one run of `waybill collect` as a whole process, start and state file included. Then `waybill report --new` of a
+site whose signals all have as many rows as their contract and its budget allow.
 """
 
 import os
@@ -12,10 +13,17 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from content.telemetry.collector import open_collector
+from manifests.documents.contract import Contract
+from manifests.documents.telemetry import MAX_TELEMETRY
 from tests.counting import Counting, CountingVendor, make_counting
+from verifier.collecting.kept import Kept, read_kept, write_kept
+from verifier.site.disk import Disk
 
 MIB = int(os.environ.get("MIB", "192"))
 SAMPLES = 1_000_000
@@ -47,6 +55,50 @@ METRICS = """\
     fields: {increase: {integer: [0, 1000000000000]}}
     why: load
 """
+
+
+# Ten signals of a thousand rows each: together more than the largest budget.
+FULL = "".join(
+    f"""\
+  - name: full{i}
+    kind: logs
+    from: {{log: product_log, patterns: {{a: "aa", b: "bb"}}}}
+    per: 5m
+    rows: 1000
+    fields: {{code: {{enum: [a, b]}}, count: {{integer: [0, 1000000]}}}}
+    why: limits
+"""
+    for i in range(10)
+)
+
+
+def full_site(folder: Path) -> Counting:
+    """A site whose collectors have counted for 500 intervals."""
+    counting = make_counting(folder, FullVendor(signals=FULL))
+    counting.collect()
+    # The report is written by the clock of the host.
+    at = datetime.now(UTC) - timedelta(days=3)
+    for signal in counting.vendor.contract().signals:
+        if signal.kind != "logs":
+            continue
+        kept = read_kept(counting.place.path, signal.name)
+        if kept is None:
+            raise AssertionError("the signal was not looked at")
+        collector = open_collector(signal, kept.state)
+        for i in range(501):
+            collector.begin(at + timedelta(minutes=5 * i), None)
+            collector.feed(b"aa bb\naa\n" * (i % 7))
+            collector.end()
+        write_kept(counting.place.path, signal.name, Kept(kept.progress, collector.state()), Disk())
+    return counting
+
+
+@dataclass(frozen=True)
+class FullVendor(CountingVendor):
+    """A contract with the largest budget."""
+
+    def contract(self) -> Contract:
+        return replace(super().contract(), telemetry_bytes=MAX_TELEMETRY)
 
 
 def log_text(size: int) -> bytes:
@@ -108,17 +160,20 @@ def telemetry_bench(folder: Path) -> TelemetryBench:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="waybill-bench-") as name:
-        case = telemetry_bench(Path(name))
-        ours, theirs, samples = [], [], []
+        case, full = telemetry_bench(Path(name)), full_site(Path(name) / "full")
+        ours, theirs, samples, reports = [], [], [], []
         for _ in range(5):
             case.renew(MIB << 20)
             ours.append(_timed([sys.executable, "-m", "waybill", *map(str, case.collect(case.logs))]))
             theirs.append(_timed(case.grep(), LC_ALL="C"))
             samples.append(_timed([sys.executable, "-m", "waybill", *map(str, case.collect(case.metrics))]))
+            reports.append(_timed([sys.executable, "-m", "waybill", "report", "--new", "--site", str(full.place.path)]))
         size = case.piece.stat().st_size / 1e6
         collected, grepped = statistics.median(ours), statistics.median(theirs)
         print(f"log, 20 patterns   {size / collected:6.0f} MB/s   grep -c -F {size / grepped:6.0f} MB/s   bar 150 MB/s")
         print(f"{SAMPLES:,} samples  {statistics.median(samples):6.2f} s                               bar 10 s")
+        rows = max(path.stat().st_size for path in (full.place.path / "outbox").glob("*.telemetry.json"))
+        print(f"report of {rows:,} bytes of telemetry {statistics.median(reports):6.2f} s               bar 0.5 s")
 
 
 def _timed(command: list[str], **environment: str) -> float:
