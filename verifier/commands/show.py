@@ -171,7 +171,7 @@ def _notes(file: Path) -> tuple[str, ...]:
 
 def _not_trusted(error: WaybillError, trust: NamedTrust, file: Path, kind: str = "") -> str:
     """Return the first line for a file that a guessed site does not trust: it is shown. Else raise ``error``."""
-    site = trust.guessed_by(error)
+    site, error = trust.guessed_by(error), trust.advise(error)
     if site is None:
         raise error
     return f"not verified by the site {site.path}: {error.problem} ({name_other_trust('show', str(file), kind)})"

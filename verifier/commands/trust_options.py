@@ -52,6 +52,14 @@ class NamedTrust:
         """Return the guessed site that refused a file, which may be of another vendor or site; else None."""
         return self.site if self.guessed and error.exit_code in (4, 5) else None
 
+    def advise(self, error: WaybillError) -> WaybillError:
+        """Return ``error``; at a site that ended its vendor's access, with that as the reason."""
+        if self.site is None:
+            return error
+        from verifier.site.vendor_access import without_root
+
+        return without_root(self.site.state, error)
+
 
 def name_other_trust(command: str, file: str, kind: str = "") -> str:
     """Return the command that judges ``file`` by other trust than the site that was guessed."""

@@ -111,7 +111,7 @@ def _verify_one(file: str, trust: NamedTrust, enrolment: Path | None, head_file:
 
 
 def _refused(file: str, error: WaybillError, trust: NamedTrust, kind: str = "") -> Result:
-    error = _with_site(file, error, trust, kind)
+    error = _with_site(file, trust.advise(error), trust, kind)
     finding = Finding(error.finding, "refused", error.problem, error)
     data = {"file": file, "verdict": "refused", "findings": [_finding(finding)]}
     site = trust.guessed_by(error)

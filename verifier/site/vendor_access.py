@@ -46,7 +46,7 @@ def check_served(state: SiteState) -> None:
         raise RefusedError(
             f"the access of {state.trust.vendor} ended at {rfc3339(state.offboarding.done_at)}",
             where="site",
-            remedy=f"enroll a new site folder with `waybill enroll`; here {WORKS_ON}, "
+            remedy=f"make a site in another folder: `waybill enroll MEDIUM --site NEW`; here {WORKS_ON}, "
             "each rollback that `waybill status` names",
             finding="offboarded",
         )
@@ -59,6 +59,15 @@ def without_vendor(state: SiteState, error: WaybillError) -> WaybillError:
     file = error.where if error.where.startswith("/") else "what is damaged"
     remedy = f"nothing of {state.trust.vendor} can be received here any more: restore {file} from a backup of the site"
     return error.with_(remedy=f"{remedy}; {WORKS_ON}")
+
+
+def without_root(state: SiteState, error: WaybillError) -> WaybillError:
+    """Return the error about a root that is not trusted; after the end of the vendor's access, that none is."""
+    if error.finding != "root-unknown" or state.offboarding is None or state.offboarding.done_at is None:
+        return error
+    ended = f"the access of {state.trust.vendor} ended at {rfc3339(state.offboarding.done_at)}"
+    remedy = "name a root that you trust instead of the site: --root ROOT"
+    return error.with_(problem=f"this site trusts no root any more: {ended}", where="site", remedy=remedy)
 
 
 def offboarding_consequences(state: SiteState) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
@@ -38,7 +39,9 @@ from verifier.commands.recover import recover_command
 from verifier.commands.report import report_command
 from verifier.commands.review import review_command
 from verifier.commands.rollback import rollback_command
+from verifier.commands.show import show_command
 from verifier.commands.status import status_command
+from verifier.commands.verify import verify_command
 from verifier.intake.bundles import receive_bundle
 from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.intake.media import receive_media
@@ -575,6 +578,33 @@ def test_nothing_advises_to_receive_again_at_an_offboarded_site(place: Place) ->
         result = CliRunner().invoke(command, ["--site", str(place.path)])
         assert result.exit_code not in (0, 1), result.output
         assert "waybill receive" not in result.output
+
+
+@pytest.mark.parametrize("command", [verify_command, show_command])
+def test_a_bundle_is_judged_by_no_root_of_a_vendor_without_access(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: click.Command
+) -> None:
+    """The bundle is of this very vendor, so nobody is told to compare fingerprints."""
+    go(place)
+    bundle = str(TWO.write(tmp_path / "again.tar"))
+    ended = "this site trusts no root any more: the access of "
+    shown = CliRunner().invoke(command, [bundle, "--site", str(place.path)])
+    assert shown.exit_code == 4, shown.output
+    assert ended in shown.output
+    assert "hint: name a root that you trust instead of the site: --root ROOT" in shown.output
+    assert "of another vendor" not in shown.output
+    monkeypatch.setenv("WAYBILL_SITE", str(place.path))
+    guessed = CliRunner().invoke(command, [bundle])
+    assert guessed.exit_code == (4 if command is verify_command else 0), guessed.output
+    assert f"not verified by the site {place.path}: " in guessed.output
+    assert ended in guessed.output
+
+
+def test_the_way_to_a_new_site_names_another_folder(place: Place) -> None:
+    go(place)
+    shown = CliRunner().invoke(report_command, ["--new", "--site", str(place.path)])
+    assert shown.exit_code == 5, shown.output
+    assert "make a site in another folder: `waybill enroll MEDIUM --site NEW`;" in shown.output
 
 
 def test_check_of_an_item_says_that_the_access_ended(place: Place) -> None:
