@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from console.options import command
+from console.options import command, path_option
 from console.result import Result
 from content.bundle.charts import collect_chart
 from content.bundle.regular_files import regular_files
@@ -66,10 +66,20 @@ class LintResult:
     warnings: tuple[tuple[str, str], ...] = ()
 
 
-@command(name="lint", examples=("waybill lint release.yaml trust.yaml", "waybill lint --schema release"))
+@command(
+    name="lint",
+    examples=(
+        "waybill lint release.yaml trust.yaml",
+        "waybill lint --schema release",
+        "waybill lint contract.yaml --try samples/",
+    ),
+)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--schema", metavar="KIND", help="Print the JSON Schema of KIND instead of checking files.")
-def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
+@path_option(
+    "--try", "samples", metavar="SAMPLES", help="Show what a contract lets leave of SAMPLES, a file or folder."
+)
+def lint_command(files: tuple[Path, ...], schema: str | None, samples: Path | None) -> Result:
     """Check handwritten FILES, and every file that they name.
 
     Release, registries, trust, site, policy, contract, rollback and authorisation files are known by their content, and
@@ -80,7 +90,23 @@ def lint_command(files: tuple[Path, ...], schema: str | None) -> Result:
     if schema is not None:
         shape = shape_schema(schema)
         return Result(json.dumps(shape, indent=2, sort_keys=True), {"schema": shape})
-    return _result([lint(path) for path in files])
+    results = [lint(path) for path in files]
+    if samples is None:
+        return _result(results)
+    if [result.kind for result in results] not in (["contract"], ["unknown"]):
+        raise UsageError("--try needs exactly one contract", where="--try", remedy="name contract.yaml alone")
+    return _tried(_result(results), files[0], samples)
+
+
+def _tried(result: Result, contract: Path, samples: Path) -> Result:
+    """Return the result of a contract with what would leave of the samples; unchanged where the contract is wrong."""
+    if result.error is not None:
+        return result
+    from content.commands.lint_try import tried_data, tried_lines, try_contract  # RE2 is loaded for samples alone
+
+    tried = try_contract(compile_contract(read_handwritten(contract)), samples)
+    text = "\n".join([result.text, *tried_lines(tried)])
+    return Result(text, {**result.data, "tried": tried_data(tried)})
 
 
 def _result(results: list[LintResult]) -> Result:
