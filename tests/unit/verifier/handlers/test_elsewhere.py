@@ -19,7 +19,7 @@ from manifests.trust.private_keys import encode_private
 from manifests.trust.revocations import REVOCATIONS_TYPE, Revocations
 from manifests.words.canonical import encode, parse
 from manifests.words.digest import Blob, digest_of
-from manifests.words.errors import MalformedError, RefusedError
+from manifests.words.errors import MalformedError, RefusedError, WaitingError
 from tests.handling import QUEUE, USER, consign, handler, handling, handling_place, request, run
 from tests.place import Place
 from tests.vendor import ROOT
@@ -52,10 +52,16 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
-def ask(place: Place, folder: Path) -> Path:
+def ask(place: Place, folder: Path, item: str = "c-1") -> Path:
     site = place.open()
-    write_request(site, approvable_of(site, ("c-1",)), ("c-1",), folder, load_driver, lambda _, __: {})
+    write_request(site, approvable_of(site, (item,)), (item,), folder, load_driver, lambda _, __: {})
     return folder
+
+
+def receive(place: Place, path: Path) -> None:
+    with place.hold() as site:
+        received = receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    assert received.refused == []
 
 
 def page(review_input: object, asked: object, status: object) -> str:
@@ -73,8 +79,7 @@ def test_an_approver_elsewhere_sees_the_same_and_answers(place: Place, tmp_path:
         assert words in text
     assert [(role.role, role.need) for role in opened.status.roles] == [("operator", 1)]
     _, path = sign_answer(opened, place.people["ops-1"], "approve", None, None)
-    with place.hold() as site:
-        receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    receive(place, path)
     assert approvable_of(place.open(), ("c-1",)).then == "run c-1"
     result = CliRunner().invoke(run_command, ["c-1", "--site", str(place.path), "--json"])
     assert json.loads(result.stdout)["outcome"] in ("ran", "failed")
@@ -83,8 +88,7 @@ def test_an_approver_elsewhere_sees_the_same_and_answers(place: Place, tmp_path:
 def test_a_rejection_from_elsewhere_ends_it(place: Place, tmp_path: Path) -> None:
     opened = open_request(ask(place, tmp_path / "desk"))
     _, path = sign_answer(opened, place.people["sec-1"], "reject", "not now", None)
-    with place.hold() as site:
-        receive_media(site, (path,), keep=False, watch=lambda _: nullcontext(lambda _: None))
+    receive(place, path)
     use = place.open().state.requested("c-1")
     assert use is not None
     assert (use.outcome, use.reason) == ("refused", "rejected")
@@ -237,3 +241,18 @@ def test_a_name_of_the_verifier_is_never_a_program_of_the_release(tmp_path: Path
     known = [one for one in known_handlers(place.open()) if one.handler.name == "health-snapshot"]
     assert [(one.release, one.digest) for one in known] == [(None, handler_digest(BUILT_IN["health-snapshot"]))]
     assert run(place, "health-snapshot").values["state"] == "confirmed"
+
+
+def test_what_people_here_ask_for_is_agreed_to_elsewhere_as_well(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(WaitingError):
+        run(place, "queue-depth", queue="archive")
+    opened = open_request(ask(place, tmp_path / "desk", "h-1"))
+    text = page(opened.review_input, opened.asked, opened.status)
+    assert "asked for here by the account ops1" in text
+    assert "the outcome stays here" in text
+    _, path = sign_answer(opened, place.people["ops-1"], "approve", None, None)
+    receive(place, path)
+    # The answer is for this very use: the same handler with another parameter has no approval.
+    with pytest.raises(WaitingError):
+        run(place, "queue-depth", queue="intake")
+    assert run(place, "h-1").item == "h-1"
