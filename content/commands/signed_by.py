@@ -29,6 +29,8 @@ def describe_root(signed: SignedRoot, before: Root | None, names: Mapping[str, s
     missing_before: list[str] = []
     if before is not None:
         old = before.roles["root"]
+        leaving = sorted((keyids & set(old.keys)) - set(role.keys))
+        extra += [f"signed by    {key_list([key], names)}, a root key of version {before.version}" for key in leaving]
         have = len(keyids & set(old.keys))
         if have < old.threshold:
             missing_before = sorted(set(old.keys) - keyids)

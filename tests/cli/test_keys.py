@@ -222,6 +222,19 @@ def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers
     assert waybill("show", "for root-1", cwd=folder).out.count("signers.json: who has to sign") == 1
 
 
+def test_the_signature_of_a_key_that_leaves_is_named(folder: Path) -> None:
+    assert waybill("keygen", "keys/root-2.key", "--no-passphrase", cwd=folder).code == 0
+    path = folder / "trust.yaml"
+    listed = '  root-2: {public: keys/root-2.pub, use: "file:keys/root-2.key"}\n'
+    text = path.read_text().replace("\nroles:", f"{listed}\nroles:")
+    text = text.replace("root: {keys: [root-1], threshold: 1}", "root: {keys: [root-2], threshold: 1}")
+    path.write_text(text.replace("leave: []", "leave: [{key: root-1, how: retired}]"))
+    assert waybill("trust", "trust.yaml", cwd=folder).code == 0
+    done = waybill("sign", "trust/2.root.json", "--key", "keys/root-1.key", cwd=folder)
+    assert re.search(r"^signed by    root-1 \([0-9a-f]{12}\), a root key of version 1$", done.out, re.MULTILINE), done
+    assert "missing      1 more of root-2 (" in done.out
+
+
 def test_a_root_and_its_folder_show_keys_by_name(three_officers: Path) -> None:
     folder = three_officers
     shown = waybill("show", "trust/2.root.json", cwd=folder).out

@@ -53,6 +53,7 @@ class Waiting:
         before: How the release ended when it ran at this site the last time.
         lacks: What ``site.yaml`` lacks for it, one line each; approvals alone do not help then.
         revoked: Why the release of a rollback is revoked. Such a rollback is possible, and never advised.
+        sequence: Of a release; 0 for anything else.
     """
 
     head: ItemHead
@@ -64,6 +65,7 @@ class Waiting:
     before: str | None = None
     lacks: tuple[str, ...] = ()
     revoked: str | None = None
+    sequence: int = 0
 
     @property
     def problem(self) -> str | None:
@@ -150,10 +152,11 @@ def queue_text(queue: tuple[Waiting, ...], now: datetime) -> str:
         what = f"{head.kind} {head.version}".strip()
         rows.append((name, what, ", ".join(waiting.kinds), state, age(head.since, now)))
     open_items = [waiting for waiting in queue if waiting.status is not None and not waiting.status.vetoed]
-    # What failed here before is advised last; what people have agreed to comes first: it can be done now.
+    # What failed here before is advised last; what people have agreed to comes first: it can be done now. Of several
+    # releases the newest is advised: it replaces the others.
     advised = sorted(
         (waiting for waiting in open_items if not waiting.revoked),
-        key=lambda one: (one.before is not None, not (one.met and one.roles)),
+        key=lambda one: (one.before is not None, not (one.met and one.roles), -one.sequence),
     )
     # Before people review an item, the operator adds what the site lacks for it: an edit of site.yaml changes its plan.
     possible = [
@@ -206,7 +209,8 @@ def _releases(site: Site) -> list[Waiting]:
     waiting = []
     for received in ahead:
         left = installs.last_rollback_from(received.release)
-        waiting.append(replace(_release(site, received, ahead), before=left.words if left else None))
+        item = _release(site, received, ahead)
+        waiting.append(replace(item, before=left.words if left else None, sequence=received.mark.sequence))
     return waiting
 
 

@@ -221,7 +221,7 @@ def _changed_since(then: Plan, present: Plan) -> tuple[str, ...]:
         "settings": "site.yaml",
         "contract": "the telemetry contract",
         "subject": subject,
-        "generation": "the site's generation",
-        "last_change": "the site (its release, root or revocation list)",
+        "generation": "the number of the new generation",
+        "last_change": "what was put in force here (a generation, also for a trial; a root; a revocation list)",
     }
     return tuple(dict.fromkeys(words for name, words in parts.items() if getattr(then, name) != getattr(present, name)))

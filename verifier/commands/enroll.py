@@ -14,14 +14,23 @@ from manifests.authored.site_yaml import FILL_IN
 from manifests.documents.enrolment import RENEW_REASONS, key_groups, verify_enrolment
 from manifests.trust.keys import read_capped
 from manifests.trust.root import Chain
-from manifests.words.errors import UsageError, WaybillError
+from manifests.words.errors import RefusedError, UsageError, WaybillError
 from manifests.words.fingerprint import parse_fingerprint
 from manifests.words.text import visible
 from verifier.change.transaction import check_idle
 from verifier.commands.change_options import write_report_after
 from verifier.commands.site_options import at_terminal, hold_here, site_option
-from verifier.intake.enrolment import MONTHLY, EnrollRequest, SiteNames, enroll, person_keys, read_offer, read_people
-from verifier.intake.enrolment_files import NewPerson, proposed_drivers
+from verifier.intake.enrolment import (
+    MONTHLY,
+    EnrollRequest,
+    SiteNames,
+    enroll,
+    person_keys,
+    read_offer,
+    read_people,
+    refusals_of,
+)
+from verifier.intake.enrolment_files import NewPerson, VendorOffer, proposed_drivers
 from verifier.intake.enrolment_questions import Question, questions_of
 from verifier.intake.trust_files import replace_root
 from verifier.reporting.key_change import NewKey, renew_key, rotate_key
@@ -132,6 +141,7 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
     names = SiteNames(given.customer or "", given.product or "", given.environment or "", given.name or "")
     offer = read_offer(given.media, parse_fingerprint(given.fingerprint or ""), given.channel)
     people = read_people(given.people)
+    _say_refusals(offer, names, given.minimum)
     answers = _ask(questions_of(offer)) if at_terminal() else {}
     people = _ask_people(given.people, offer.chain) if at_terminal() else people
     target = place or Path(os.environ.get("WAYBILL_SITE") or names.name)
@@ -148,6 +158,25 @@ def _new_site(place: Path | None, given: EnrollOptions) -> Result:
     )
     enroll(request, Disk(), this_host())
     return _enrolled(request)
+
+
+def _say_refusals(offer: VendorOffer, names: SiteNames, minimum: int | None) -> None:
+    """Say why the new site would refuse the release on the medium; at a terminal ask whether to go on.
+
+    Raises:
+        RefusedError: The answer was no.
+    """
+    reasons, release = refusals_of(offer, names, minimum), offer.release
+    if release is None or not reasons:
+        return
+    say(f"warning: {names.site} would refuse {release.product} {release.version}: {'; '.join(reasons)}")
+    if at_terminal() and not click.confirm("the names of a site never change; make it all the same", err=True):
+        raise RefusedError(
+            "the site was not made",
+            where="enroll",
+            remedy="correct the names, or ask the vendor for a release for this site",
+            finding="not-confirmed",
+        )
 
 
 def _ask(questions: tuple[Question, ...]) -> dict[str, str]:
@@ -287,7 +316,12 @@ def _left_to_do(request: EnrollRequest) -> list[str]:
     )
     tasks.append("carry the enrolment to support, and read the fingerprint to them")
     receive = "waybill receive MEDIUM"
-    if release is not None:
+    if release is not None and (reasons := refusals_of(request.offer, request.names, request.minimum)):
+        receive = (
+            f"ask the vendor for a release for this site: it would refuse {release.version} ({'; '.join(reasons)}); "
+            f"the names never change, so if one is wrong, remove {path} and enroll again"
+        )
+    elif release is not None:
         receive += f", then waybill check r-{release.version}"
     return [*tasks, receive]
 

@@ -119,6 +119,28 @@ class EnrollRequest:
     answers: Mapping[str, str] = field(default_factory=dict)
 
 
+def refusals_of(offer: VendorOffer, names: SiteNames, minimum: int | None) -> tuple[str, ...]:
+    """Return why a site with these names, which never change, would refuse the offered release; empty if it takes it.
+
+    `receive` judges the release as a whole; this is what follows from names and numbers alone.
+    """
+    release = offer.release
+    if release is None:
+        return ()
+    audience, reasons = release.audience, []
+    if release.product != names.product:
+        reasons.append(f"it is of product {release.product}, not {names.product}")
+    if not audience.everyone and names.customer not in audience.customers:
+        reasons.append(f"it is for customer {' or '.join(audience.customers)}, not {names.customer}")
+    if not audience.everyone and names.environment not in audience.environments:
+        reasons.append(f"it is for environment {' or '.join(audience.environments)}, not {names.environment}")
+    if minimum is not None and release.mark.sequence < minimum:
+        reasons.append(f"its sequence is {release.mark.sequence}, below the lowest supported {minimum}")
+    if not release.needs.fresh:
+        reasons.append("it may not be a site's first release")
+    return tuple(reasons)
+
+
 def enroll(request: EnrollRequest, disk: Disk, host: Host) -> None:
     """Make the site's folder beside its target and rename it, so that it is complete or absent.
 

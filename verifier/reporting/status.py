@@ -183,10 +183,9 @@ def _reporting(site: Site, now: datetime) -> list[str]:
     held = f"; support holds {state.reports.acknowledged[0]}" if state.reports.acknowledged else ""
     lines = [f"report     number {state.reports.seq}{held}" if state.reports.seq else "report     none yet"]
     if state.reports.consignment:
-        newest = (
-            ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.trust.newest) or "nothing newer known"
-        )
-        lines.append(f"vendor     consignment {state.reports.consignment}; has {newest}")
+        newest = ", ".join(f"{channel} {mark.sequence}" for channel, mark in state.trust.newest)
+        names = f"newest release {newest}" if newest else "no newest release was named"
+        lines.append(f"vendor     consignment {state.reports.consignment}; {names}")
     lines += [f"late       {one}" for one in late_of(site, now)]
     if state.torn or site.torn:
         lines.append(f"journal    {state.torn + bool(site.torn)} times its last line was cut off by a crash")

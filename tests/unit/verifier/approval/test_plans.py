@@ -342,7 +342,8 @@ def test_a_void_approval_names_what_changed(place: Place) -> None:
     assert place.install("r-1.1.0").error is None
     (void,) = status_of(item(place, "r-1.2.0")).void
     assert void.why == (
-        "given for another plan; changed since: the site's generation, the site (its release, root or revocation list)"
+        "given for another plan; changed since: the number of the new generation, what was put in force here (a "
+        "generation, also for a trial; a root; a revocation list)"
     )
 
 

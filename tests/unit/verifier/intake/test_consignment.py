@@ -358,7 +358,7 @@ def test_status_says_what_the_vendor_has(place: Place, tmp_path: Path) -> None:
     marks = (Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),)
     bring(place, tmp_path, consignment_for(place.open().state, 3, newest=marks, acknowledge=True))
     shown = CliRunner().invoke(status_command, ["--site", str(place.path)], catch_exceptions=False).stdout
-    assert "consignment 3; has stable 9" in shown
+    assert "consignment 3; newest release stable 9" in shown
     assert "number 2; support holds 1" in shown
 
 

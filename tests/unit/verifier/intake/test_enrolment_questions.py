@@ -116,6 +116,26 @@ def test_the_answers_stand_in_site_yaml(tmp_path: Path) -> None:
     assert "remove the #" not in screen
 
 
+def test_a_site_that_would_refuse_the_release_is_said_before_it_is_made(tmp_path: Path) -> None:
+    """Names never change, and the lowest sequence neither; whoever mistyped one learns it now."""
+    wrong = ("--customer", "nothern-grid", "--environment", "test", "--minimum-sequence", "7")
+    warning = (
+        "nothern-grid/small/test/east would refuse small 1.0.0: it is for customer northern-grid, not nothern-grid; "
+        "it is for environment production, not test; its sequence is 1, below the lowest supported 7"
+    )
+    code, screen = at_terminal(tmp_path, "n", more=wrong)
+    assert code == 5, screen
+    assert screen.index(warning) < screen.index("the names of a site never change; make it all the same [y/N]")
+    assert "the site was not made" in screen
+    assert not (tmp_path / "site").exists()
+    done = waybill(*words(tmp_path), *wrong)
+    assert done.code == 0
+    assert f"warning: {warning}" in done.err
+    left = " ".join(done.out.split())
+    assert "ask the vendor for a release for this site: it would refuse 1.0.0 (it is for customer" in left
+    assert "waybill check" not in left
+
+
 def test_an_answer_that_cannot_hold_is_asked_for_again(tmp_path: Path) -> None:
     code, screen = at_terminal(
         tmp_path,
