@@ -239,8 +239,10 @@ def _look_alike(block: bytes) -> str:
     """A hint for a file that is no bundle, by its first block."""
     if header("oci-layout", len(OCI_LAYOUT)).startswith(block.rstrip(b"\0")):
         return "it is empty, cut off or holds zeros, as an unfinished copy does: copy it again from its source"
-    if block[:3] == b"\x1f\x8b\x08" or block[:4] in (b"\x28\xb5\x2f\xfd", b"PK\x03\x04"):
-        return "it is compressed; a bundle is a plain tar: unpack it first, and name the file in it"
+    from manifests.words.packers import packer_of  # a bundle that is one never needs it
+
+    if packer := packer_of(block):
+        return f"it is packed with {packer.name}; a bundle is a plain tar: unpack it first, and name the file in it"
     if block[:4] == b"\xd0\xcf\x11\xe0":
         return "it is a mail of Outlook or a document of Office: save the attachment, and name that"
     if block[257:262] == b"ustar":

@@ -134,14 +134,30 @@ def file_error(file: MediaFile) -> WaybillError:
     if file.kind == "unreadable":
         return unreadable_medium(OSError(errno.EIO, os.strerror(errno.EIO)), str(file.path))
     problem = "it claims to be of the vendor and is damaged: it does not begin and end as such a file does"
+    remedy = "copy it again from its source"
     try:
         with file.path.open("rb") as content:
             start = content.read(SEARCHED)
         names = None if file.named else _NAMES
-        problem = unfinished_copy(file.path.name, start, file.path.stat().st_size, names) or problem
+        if unfinished := unfinished_copy(file.path.name, start, file.path.stat().st_size, names):
+            problem = unfinished
+        elif _is_foreign_tar(start[:BLOCK]):
+            problem = "a tar that another program wrote, with what a file of the vendor holds"
+            remedy = "if a bundle lies in it, unpack it and name the folder; otherwise ask for the original file"
     except OSError as error:
         return unreadable_medium(error, str(file.path))
-    return MalformedError(problem, where=str(file.path), remedy="copy it again from its source", finding="file-damaged")
+    return MalformedError(problem, where=str(file.path), remedy=remedy, finding="file-damaged")
+
+
+def _is_foreign_tar(block: bytes) -> bool:
+    """Whether a file begins with the whole header of a tar, which is not that of a bundle."""
+    import tarfile
+
+    try:
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return block != _BUNDLE
 
 
 def nothing_found(folder: Path, kinds: str, others: Sequence[MediaFile] = ()) -> MalformedError:

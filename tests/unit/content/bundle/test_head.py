@@ -65,8 +65,8 @@ def test_a_file_shorter_than_a_header_is_no_bundle(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("start", "hint"),
     [
-        (b"\x1f\x8b\x08", "compressed"),
-        (b"\x28\xb5\x2f\xfd", "compressed"),
+        (b"\x1f\x8b\x08", "packed with gzip"),
+        (b"\x28\xb5\x2f\xfd", "packed with zstd"),
         (header("other", 5), "another program"),
         (b"PK\x03\x04", "unpack it"),
         (b"\xd0\xcf\x11\xe0", "save the attachment"),

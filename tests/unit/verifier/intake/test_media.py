@@ -1,7 +1,11 @@
 """A medium with good and bad files: the good ones are taken in, the others are named, and the exit says so."""
 
+import bz2
 import gzip
+import io
+import lzma
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -221,7 +225,43 @@ def test_packed_files_in_a_folder_are_named_and_stay_closed(place: Place, tmp_pa
     done = CliRunner().invoke(receive_command, [str(tmp_path / "medium"), "--site", str(place.path)])
     assert f"not read: {packed}: it is packed; unpack it first" in done.stdout
     # Named itself, it is an error with the reason.
-    assert "it is compressed" in receive(place, packed, code=3)["error"]["hint"]
+    assert "it is packed with gzip; a bundle is a plain tar" in receive(place, packed, code=3)["error"]["hint"]
+
+
+@pytest.mark.parametrize(
+    ("begin", "packer"),
+    [
+        (gzip.compress(GOOD), "gzip"),
+        (lzma.compress(GOOD), "xz"),
+        (bz2.compress(GOOD), "bzip2"),
+        (b"PK\3\4" + bytes(600), "zip"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(600), "7-Zip"),
+        (b"Rar!\x1a\x07\x01\x00" + bytes(600), "RAR"),
+    ],
+)
+def test_a_packed_file_that_was_named_is_called_by_its_packer(tmp_path: Path, begin: bytes, packer: str) -> None:
+    root = put(tmp_path / "root", ONE.root_file())
+    for command in (show_command, verify_command):
+        found = CliRunner().invoke(command, [str(put(tmp_path / "a", begin)), "--root", str(root)])
+        assert found.exit_code == 3
+        assert f"hint: it is packed with {packer}; a bundle is a plain tar: unpack it first" in found.output
+
+
+def test_a_tar_around_a_bundle_is_to_be_unpacked(place: Place, tmp_path: Path) -> None:
+    """An archive of a whole medium, or a bundle that was packed again: copying it again helps nobody."""
+    folder = tmp_path / "medium"
+    folder.mkdir()
+    with tarfile.open(folder / "all.tar", "w") as outer:
+        member = tarfile.TarInfo("medium/a.tar")
+        member.size = len(GOOD)
+        outer.addfile(member, io.BytesIO(GOOD))
+    error = receive(place, folder, code=3)["error"]
+    assert error["problem"] == "a tar that another program wrote, with what a file of the vendor holds"
+    assert error["hint"] == (
+        "if a bundle lies in it, unpack it and name the folder; otherwise ask for the original file"
+    )
+    put(folder / "all.tar", bytes([GOOD[0] ^ 1]) + GOOD[1:])
+    assert receive(place, folder, code=3)["error"]["hint"] == "copy it again from its source"
 
 
 @pytest.mark.parametrize("command", [show_command, verify_command])
