@@ -12,6 +12,8 @@ from content.telemetry.logs import MAX_LINE
 
 # A longer line of the file is skipped: Docker's pieces have 16 KiB, escaped at most six times as much.
 MAX_RAW = 1 << 20
+# Messages that wait for an unfinished one of the other stream; then that one is given up.
+MAX_HELD = 4 << 20
 _CRI = re.compile(rb"[0-9][0-9T:.+Z-]{9,40} (stdout|stderr) ([PF])(?::[A-Za-z0-9:]*)? ?")
 
 
@@ -22,6 +24,9 @@ class _DockerLine(msgspec.Struct):
 
 class ContainerLog:
     """Turns bytes of the file, in order, into the bytes of the messages: whole messages only, each with a line break.
+
+    Messages are given out at places where no message is unfinished, of neither stream: what was given out and
+    ``consumed`` agree, so that reading on from there repeats nothing.
 
     Attributes:
         consumed: Bytes of the file up to a place where no message is unfinished.
@@ -35,6 +40,7 @@ class ContainerLog:
         self._rest = b""
         self._skipping = False
         self._pieces: dict[str, bytearray] = {}
+        self._held = bytearray()
         self._decoder = msgspec.json.Decoder(_DockerLine)
 
     def feed(self, data: bytes) -> bytes:
@@ -46,11 +52,16 @@ class ContainerLog:
             if self._skipping:
                 self._skipping = False
             else:
-                messages += self._line(data[start:end])
+                self._held += self._line(data[start:end])
             self._fed += end + 1 - start
             start = end + 1
+            if len(self._held) > MAX_HELD:
+                self.malformed += len(self._pieces)
+                self._pieces.clear()
             if not self._pieces:
                 self.consumed = self._fed
+                messages += self._held
+                self._held.clear()
         self._rest = data[start:]
         if len(self._rest) > MAX_RAW:
             self.malformed += not self._skipping
@@ -58,10 +69,12 @@ class ContainerLog:
             self._rest, self._skipping = b"", True
         return bytes(messages)
 
-    def give_up(self) -> None:
-        """Leave out the message that is unfinished: it is longer than what is read at once."""
+    def give_up(self) -> bytes:
+        """Leave out the message that is unfinished, longer than what is read at once; return what waited for it."""
         self.malformed += 1
         self.consumed = self._fed + len(self._rest)
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def _line(self, line: bytes) -> bytes:
         if line.startswith(b"{"):

@@ -73,7 +73,7 @@ def _read(file: OpenedFile, offset: int, look: Look, *, container: bool, ended: 
         look.feed(b"\n" if decoder is None else decoder.feed(b"\n"))
     if decoder is not None:
         if look.unfinished and not decoder.consumed:
-            decoder.give_up()
+            look.feed(decoder.give_up())
         if decoder.malformed:
             look.collector.drop(MALFORMED, decoder.malformed)
     look.collector.end()
