@@ -104,7 +104,8 @@ def _unreachable(generation: Generation, change: Change, document: Rollback | No
         return f"below the floor {floor.sequence}, unless the vendor authorises it"
     if not same and not in_any(generation.version, document.back_to):
         to = " or ".join(document.back_to)
-        return f"the release can be rolled back only to {to}" if to else "the release allows no rollback"
+        name = f"release {change.release.version}"
+        return f"{name} can be rolled back only to {to}" if to else f"{name} allows no rollback"
     taken_back = next((one for one in after.installs.lineage(generation.number) if one.taken_back), None)
     if taken_back is not None:
         return f"the data of generation {taken_back.number} were taken back"

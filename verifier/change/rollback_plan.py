@@ -107,7 +107,7 @@ def _not_back_to(state: SiteState, running: Generation, target: Generation, back
         problem = f"release {running.version} cannot be rolled back to {target.version}, only to {' or '.join(back_to)}"
     remedy = "ask the vendor for a release that allows it"
     if state.offboarded:
-        remedy = "no release comes here any more; `waybill status` names the rollbacks that are possible"
+        remedy = "no release comes here any more; `waybill status` says whether a rollback is possible"
     elif parse_version(target.version) > parse_version(running.version):
         remedy = f"to go forward, run waybill install r-{target.version}"
     return RefusedError(problem, where=f"b-{target.number}", remedy=remedy, finding="back-to")

@@ -114,7 +114,7 @@ def test_a_release_that_allows_no_rollback_says_so_before_and_after(place: Place
     review = make_review(read_review_input(site, asked, load_driver))
     page = as_text(make_review_page(review, agreement_section(asked, approval_status(site, asked))))
     assert re.search(r"^  rollback +not possible$", page, re.MULTILINE)
-    first = "once it is confirmed, no rollback is possible: generation 1 (1.0.0): the release allows no rollback"
+    first = "once it is confirmed, no rollback is possible: generation 1 (1.0.0): release 1.1.0 allows no rollback"
     assert f"warnings\n  {first}\n  release 1.1.0 cannot be rolled back to 1.0.0\n" in page
     assert ("warning", "no-way-back", "release 1.1.0 cannot be rolled back to 1.0.0") in review.findings
     agree(place, "r-1.1.0", "ops-1", "sec-1")

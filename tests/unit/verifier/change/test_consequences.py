@@ -105,8 +105,8 @@ def test_what_an_install_clears_away_is_shown_before_it_and_recorded_when_it_is_
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        ({"back_to": ()}, "the release allows no rollback"),
-        ({"back_to": (">=0.1.0, <0.2.0",)}, "the release can be rolled back only to >=0.1.0, <0.2.0"),
+        ({"back_to": ()}, "release 1.1.0 allows no rollback"),
+        ({"back_to": (">=0.1.0, <0.2.0",)}, "release 1.1.0 can be rolled back only to >=0.1.0, <0.2.0"),
         (
             {"class_": "irreversible", "no_return": "two", "back_to": (">=1.0.0, <1.1.0",)},
             "step two is done, and the rollback document has no method for that",
