@@ -164,11 +164,12 @@ class SentConsignment:
 
 @dataclass(frozen=True)
 class SitePage:
-    """Everything that `fleet show` prints of a site; ``report`` is its newest one."""
+    """Everything that `fleet show` prints of a site; ``report`` is its newest one, ``before`` the one before that."""
 
     row: SiteRow
     enrolment: SignedEnrolment
     report: Report | None
+    before: Report | None
     history: tuple[HistoryEvent, ...]
     gaps: tuple[tuple[int, int], ...]
     claims: tuple[TelephoneClaim, ...]
@@ -281,12 +282,19 @@ def show_site(engine: Engine, text: str) -> SitePage:
         row=row,
         enrolment=verify_enrolment(raw, "ledger"),
         report=newest,
+        before=_before(held, newest),
         history=site_history(held, known),
         gaps=tuple(_gaps(numbers)),
         claims=claims,
         sent=sent,
         telemetry=telemetry,
     )
+
+
+def _before(held: list[SiteReport], newest: Report | None) -> Report | None:
+    """Return the report that ``newest`` follows; None where the ledger does not hold it."""
+    previous = newest.chain.previous if newest is not None else None
+    return next((entry.report for entry in held if entry.digest == previous), None)
 
 
 def _held_reports(connection: Connection, row: SiteRow) -> list[SiteReport]:

@@ -8,6 +8,7 @@ import msgspec
 from fleet.outgoing.offboard import OffboardingState
 from fleet.outgoing.telemetry_view import telemetry_lines
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
+from fleet.rules.diagnosis import diagnose
 from fleet.rules.history import HistoryEvent
 from manifests.documents.report import Report
 from manifests.documents.report_text import answered, heeded, left_out, probe_text, waiting_words
@@ -116,6 +117,7 @@ def page_text(page: SitePage, ending: OffboardingState | None, now: datetime, *,
             f"! its reports name another first policy than its enrolment: waybill fleet list alarms --site {row.site}"
         )
     if report is not None:
+        lines += [f"! {diagnosis.text}" for diagnosis in diagnose(report, page.before)]
         lines += [f"! {line}" for line in heeded(report)]
     fields: Rows = [
         ("runs", row.shown_release + (f", {row.shown_level}" if row.shown_level else "")),
@@ -259,6 +261,7 @@ def page_data(page: SitePage, ending: OffboardingState | None) -> dict[str, obje
         "site": {**row_data(page.row), "images": images_of(page.report) if page.report else {}},
         "key": page.enrolment.enrolment.key.keyid,
         "fingerprint": {"groups": page.enrolment.groups, "words": page.enrolment.words},
+        "diagnoses": msgspec.to_builtins(diagnose(page.report, page.before)) if page.report else [],
         "report": msgspec.to_builtins(page.report) if page.report else None,
         "lines": msgspec.to_builtins(page.claims),
         "consignments": msgspec.to_builtins(page.sent),

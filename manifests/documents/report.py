@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from manifests.documents.enrolment import Cadence
+from manifests.documents.report_condition import ComponentReason, Recent, ReportedFailure, ReportedMedium, VerifierState
 from manifests.trust.envelope import Statement
 from manifests.trust.root import Mark
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
@@ -182,6 +183,7 @@ class Trust(Document, frozen=True, kw_only=True):
         time_floor: The latest time that a vendor document proved.
         clock: The host's clock against that floor; ``clock_back`` counts how often it went backwards.
         alarms: The newest ones, oldest first.
+        medium: A bundle that could not be read, and none was received since.
         offboarding: From the request on; the root is then the last one that was trusted.
     """
 
@@ -196,6 +198,7 @@ class Trust(Document, frozen=True, kw_only=True):
     clock: Clock
     clock_back: Count = 0
     alarms: Annotated[tuple[SeenAlarm, ...], Meta(max_length=32)] = ()
+    medium: ReportedMedium | None = None
     offboarding: ReportedOffboarding | None = None
 
 
@@ -270,6 +273,7 @@ class Install(Document, frozen=True, kw_only=True):
     blocked: Annotated[tuple[Digest, ...], Meta(max_length=32)] = ()
     revoked: bool = False
     below_floor: bool = False
+    failure: ReportedFailure | None = None
 
 
 class ReportedComponent(Document, frozen=True, kw_only=True):
@@ -280,6 +284,7 @@ class ReportedComponent(Document, frozen=True, kw_only=True):
         found: What the site saw when it looked.
         observed: The digest that it saw, exactly when that differs.
         level: ``placed`` when a driver only stores it, ``running`` when the site saw it run.
+        restarts: How often its service ended by itself: in the last day, or since systemd started it.
     """
 
     kind: ComponentKind
@@ -289,6 +294,8 @@ class ReportedComponent(Document, frozen=True, kw_only=True):
     found: Found
     observed: Digest | None = None
     level: Level
+    reason: ComponentReason | None = None
+    restarts: Count = 0
 
 
 class Components(Document, frozen=True, kw_only=True):
@@ -348,6 +355,7 @@ class ReportedHealth(Document, frozen=True, kw_only=True):
         measured: ``now`` while the report was made, or ``last`` before it; absent exactly when ``not-observed``.
         at: When it was measured, by the site's clock.
         failures: How often in a row it did not pass.
+        recent: Its last results in reports about this generation, a letter each, the newest last.
     """
 
     probe: Name
@@ -356,6 +364,7 @@ class ReportedHealth(Document, frozen=True, kw_only=True):
     measured: Literal["now", "last"] | None = None
     at: Time | None = None
     failures: Count = 0
+    recent: Recent = ""
 
 
 class ReportedRollback(Document, frozen=True, kw_only=True):
@@ -400,19 +409,6 @@ class Dropped(Document, frozen=True, kw_only=True):
     what: Word
     reason: Word
     count: Positive
-
-
-class VerifierState(Document, frozen=True, kw_only=True):
-    """The program at the site.
-
-    Attributes:
-        format: The highest bundle format that it reads.
-        kit: Digest of the one-file program it runs from; absent when it runs from an installed package.
-    """
-
-    version: Version
-    format: Positive
-    kit: Digest | None = None
 
 
 class HeldRelease(Document, frozen=True, kw_only=True):

@@ -154,6 +154,7 @@ def check_report(report: Report, what: str) -> None:
                 f"waiting[{i}].since_seq",
             )
     _check_health(report, refuse)  # D-2.9
+    _check_certificates(report, refuse)  # D-2.10
     for name, names in (
         ("waiting", [one.item for one in report.waiting]),
         ("health", [one.probe for one in report.health]),
@@ -169,9 +170,22 @@ def _check_health(report: Report, refuse: Callable[[str, str], MalformedError]) 
         if health.generation != running:
             problem = f"a probe was measured on generation {health.generation}, {running or 'nothing'} runs"
             raise refuse(problem, f"health[{i}]")
+        if health.recent and health.measured == "now" and health.recent[-1] != health.state[0]:
+            raise refuse("`recent` does not end with the result that was measured now", f"health[{i}]")
         observed = health.state != "not-observed"
         if (health.measured is not None, health.at is not None) != (observed, observed):
             raise refuse("`measured` and `at` must be given exactly when the probe was observed", f"health[{i}]")
+
+
+def _check_certificates(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:
+    """Check that every endpoint is named once, and has the days exactly when its certificate is good."""
+    certificates = report.verifier.certificates
+    endpoints = [certificate.endpoint for certificate in certificates]
+    if endpoints != sorted(set(endpoints)):
+        raise refuse("certificates are not sorted by endpoint with each once", "verifier.certificates")
+    for i, certificate in enumerate(certificates):
+        if (certificate.verdict == "good") != (certificate.days is not None):
+            raise refuse("`days` must be given exactly when the certificate is good", f"verifier.certificates[{i}]")
 
 
 def _check_identity(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from manifests.documents import report as r
 from manifests.documents import signed_report
 from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, Renewed, verify_enrolment
+from manifests.documents.report_condition import ReportedCertificate
 from manifests.trust.envelope import INTOTO, bundle_payload, pae, statement
 from manifests.trust.envelope_writer import seal, sign_statement, wrap_signature
 from manifests.trust.keys import PublicKey
@@ -58,6 +59,14 @@ COMPONENT = RUNS.components.listed[0]
 INSTALLED = RUNS.install.release
 assert INSTALLED is not None
 PROBED = r.ReportedHealth(probe="a", generation=INSTALLED.generation, state="passing", measured="now", at=CHAIN.made_at)
+
+
+GOOD = ReportedCertificate(endpoint="api", verdict="good", days=40)
+SOON = ReportedCertificate(endpoint="web", verdict="good", days=2)
+
+
+def certified(*certificates: ReportedCertificate) -> Callable[[], Paper]:
+    return saying(verifier=replace(RUNS.verifier, certificates=certificates))
 
 
 def signed(said: r.Report, signer: FileSigner = OLD) -> bytes:
@@ -166,7 +175,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
     "report": (
         "A report before the key that is enrolled for its site: no longer than it may be (D-2.1), signed by that key "
         "(D-2.2), of a kind that is known (D-2.3), about what is installed (D-2.4), with one unbroken run of earlier "
-        "reports (D-2.5), of one mind (D-2.8, D-2.9), with a run of rotations that ends with the key that signs "
+        "reports (D-2.5), of one mind (D-2.8 to D-2.10), with a run of rotations that ends with the key that signs "
         "(D-2.6), and with no end before its time (D-2.7).",
         {
             "good": saying(),
@@ -226,6 +235,14 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
             "probed-at-no-time": saying(health=(replace(PROBED, at=None),)),
             "not-observed-with-a-time": saying(health=(replace(PROBED, state="not-observed"),)),
             "probed-and-nothing-runs": saying(EMPTY, health=(PROBED,)),
+            "recent": saying(health=(replace(PROBED, recent="pfp"),)),
+            "recent-ends-with-another-result": saying(health=(replace(PROBED, recent="pfu"),)),
+            # D-2.10
+            "certificates": certified(GOOD, SOON),
+            "certificates-out-of-order": certified(SOON, GOOD),
+            "certificate-twice": certified(GOOD, GOOD),
+            "certificate-good-without-days": certified(replace(GOOD, days=None)),
+            "certificate-not-trusted-with-days": certified(replace(GOOD, verdict="not-trusted")),
             # D-2.6
             "succession": succeeding(SECOND_KEY),
             "succession-of-two": succeeding(SECOND_KEY, THIRD_KEY, epoch=3, signer=THIRD),

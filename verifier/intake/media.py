@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from manifests.words.errors import AttentionError, HostError, RefusedError, WaybillError
+from manifests.documents.report_condition import MediumProblem
+from manifests.words.errors import AttentionError, DamagedError, HostError, RefusedError, WaybillError
 from manifests.words.text import for_files
 from manifests.words.units import show_count
 from verifier.approval.approve import ReceivedAnswer, receive_answer
@@ -23,6 +25,8 @@ from verifier.intake.scan import BROKEN, MediaFile, file_error, nothing_found, s
 from verifier.intake.trust_files import ReceivedTrust, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
+from verifier.site.journal.chain import one_line
+from verifier.site.journal.events import Note
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import Notify, silent
 
@@ -224,7 +228,18 @@ def receive_media(
         _receive_answers(site, answers, media, load)  # 5
     media.refused += [*media.trust.refused, *(error for _, error in [*media.trust.later, *later])]
     media.unread[:0] = media.trust.unread
+    _note_damage(site, media)
     return media
+
+
+def _note_damage(site: Site, media: ReceivedMedia) -> None:
+    """Record that a bundle is damaged or cannot be read, once until a release is received; reports say so."""
+    for error in media.failed:
+        problem = "medium-damaged" if isinstance(error, DamagedError) else error.finding
+        known = site.state.reports.medium
+        if problem in get_args(MediumProblem) and (known is None or known[0] != problem):
+            site.record(Note(code=problem, detail=one_line(str(error))))
+            return
 
 
 def _authorisation_alone(path: Path) -> RefusedError:

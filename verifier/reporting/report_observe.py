@@ -16,6 +16,7 @@ from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.change.release_papers import contract_in_force
 from verifier.reporting.health import LookAtProbe, last_health, measure_health
+from verifier.reporting.report_condition import certificate_states, host_state
 from verifier.reporting.report_plan import PreviousReport, SiteObservation, config_seal
 from verifier.runtime.drivers.driver import ABSENT, Component, load_driver
 from verifier.runtime.probes.probe import run_probe
@@ -86,6 +87,8 @@ def observe_site(site: Site, now: datetime, look: LookAtProbe = run_probe) -> Si
         unseen=tuple(unseen),
         current=current,
         current_agrees=agrees,
+        host=host_state(site, installed.settings if installed else None, now),
+        certificates=certificate_states(site.path, installed.settings.endpoints, now) if installed else (),
     )
 
 
@@ -182,6 +185,8 @@ def _component(want: Expected, seen: Component | None) -> r.ReportedComponent:
         found=comparison,
         observed=observed,
         level=seen.level if seen else "placed",
+        reason=seen.reason if seen and seen.problem else None,
+        restarts=seen.restarts if seen else 0,
     )
 
 

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from manifests.documents import report as r
 from manifests.documents.release import FORMAT
+from manifests.documents.report_condition import HostState, ReportedCertificate, ReportedMedium, VerifierState
 from manifests.trust.rotation import MAX_SUCCESSION, SignedRotation
 from manifests.words.digest import Blob
 from manifests.words.errors import DamagedError
 from manifests.words.time import optional_time, rfc3339
+from verifier.reporting.report_condition import last_failure, with_recent
 from verifier.reporting.report_reduce import fit, shorten_chain
 from verifier.rules.time import clock_verdict
 from verifier.site.folder import Site
@@ -47,6 +49,7 @@ class SiteObservation:
         current_agrees: ``current`` points at the generation that the journal names.
         telemetry: Digest and size of the file with the report's telemetry; None without rows.
         left_out: What the telemetry leaves out.
+        host, certificates: See ``report_condition``; no host if it could not be looked at.
     """
 
     enrolment: str
@@ -68,6 +71,8 @@ class SiteObservation:
     current_agrees: bool = True
     telemetry: Blob | None = None
     left_out: tuple[r.Dropped, ...] = ()
+    host: HostState | None = None
+    certificates: tuple[ReportedCertificate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ def plan_report(
         ),
         waiting=_waiting(observed, former, state.reports.seq + 1),
         approvals=tuple(_approvals(state)),
-        health=observed.health[:256],
+        health=_health(observed, former),
         rollbacks=_rollbacks(state),
         requests=tuple(
             r.RequestResult(
@@ -117,7 +122,13 @@ def plan_report(
             for answer in state.reports.answered[-256:]
         ),
         dropped=_dropped(observed),
-        verifier=r.VerifierState(version=VERIFIER_VERSION, format=FORMAT, kit=observed.kit),
+        verifier=VerifierState(
+            version=VERIFIER_VERSION,
+            format=FORMAT,
+            kit=observed.kit,
+            host=observed.host,
+            certificates=observed.certificates,
+        ),
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
     return fit(report, observed.enrolment)
@@ -129,6 +140,12 @@ def _dropped(observed: SiteObservation) -> tuple[r.Dropped, ...]:
         withheld = [r.Dropped(what="several", reason="withheld", count=len(withheld))]
     unseen = (r.Dropped(what=what, reason="unreadable", count=1) for what in observed.unseen)
     return (*withheld, *unseen, *observed.left_out)
+
+
+def _health(observed: SiteObservation, former: PreviousReport | None) -> tuple[r.ReportedHealth, ...]:
+    """Return the result of each probe, with those in the report before."""
+    report = former.report if former is not None else None
+    return tuple(with_recent(health, report) for health in observed.health[:256])
 
 
 def _succession(state: SiteState, observed: SiteObservation) -> tuple[SignedRotation, ...]:
@@ -186,6 +203,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
     offboarding = state.offboarding if state.offboarded else None
     root = offboarding.root if offboarding and offboarding.root else state.trust.root
     revocations = state.trust.revocations[0] if state.trust.revocations else 0
+    medium = state.reports.medium
     return r.Trust(
         root=r.ReportedRoot(version=max(root.version, 1), digest=root.digest),
         practice=state.trust.practice,
@@ -199,6 +217,7 @@ def _trust(state: SiteState, observed: SiteObservation, now: datetime) -> r.Trus
         # The entry of this very report is not in the journal yet.
         clock_back=state.clock_back + (now < state.last_at),
         alarms=tuple(r.SeenAlarm(code=one.code, digest=one.digest) for one in state.alarms[-32:]),
+        medium=ReportedMedium(problem=medium[0], at=rfc3339(medium[1])) if medium else None,
         offboarding=reported_offboarding(state, observed.remains),
     )
 
@@ -239,6 +258,7 @@ def _install(state: SiteState, observed: SiteObservation) -> r.Install:
             for generation in shown
         ),
         blocked=tuple(sorted(blocked - kept))[:32],
+        failure=last_failure(state),
     )
 
 

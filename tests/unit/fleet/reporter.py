@@ -11,6 +11,7 @@ from manifests.documents import (
 )
 from manifests.documents import signed_report
 from manifests.documents.enrolment import Enrolment, sign_enrolment
+from manifests.documents.report_condition import VerifierState
 from manifests.trust.private_keys import FileSigner, generate_key
 from manifests.trust.root import Mark, Pin
 from manifests.words.canonical import encode
@@ -108,7 +109,7 @@ class Reporter:
             components=r.Components(listed=components),
             config=r.ConfigState(),
             rollbacks=self.rollbacks,
-            verifier=r.VerifierState(version="0.1.0", format=1),
+            verifier=VerifierState(version="0.1.0", format=1),
         )
         return replace(report, **changes)
 

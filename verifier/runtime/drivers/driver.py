@@ -17,6 +17,7 @@ from typing import Literal, Protocol, TypeVar, cast, runtime_checkable
 import msgspec
 
 from manifests.documents.release import InstallStep, Release
+from manifests.documents.report_condition import ComponentReason
 from manifests.words.digest import is_digest
 from manifests.words.errors import NewerError, RefusedError, unreadable
 from verifier.runtime.setup import SetupFinding
@@ -42,6 +43,8 @@ class Component:
         level: ``running`` only where a live process was seen to use it; ``wanted``: what the step asks for.
         detail: For people at the site; never leaves it.
         remedy: What a person does first; empty where `recover` alone mends it.
+        reason: Why it is not as released, in a word that may leave the site; None where the driver cannot tell.
+        restarts: How often its service ended by itself; see ``ServiceStatus``.
     """
 
     name: str
@@ -52,6 +55,8 @@ class Component:
     wanted: ComponentLevel = "placed"
     detail: str | None = None
     remedy: str = ""
+    reason: ComponentReason | None = None
+    restarts: int = 0
 
     @property
     def problem(self) -> str:

@@ -17,6 +17,7 @@ from typing import Literal
 
 from manifests.authored.site_yaml import FILL_IN, FilesDriverFile
 from manifests.documents.release import FileSet, InstallStep
+from manifests.documents.report_condition import ComponentReason
 from manifests.words.canonical import encode, parse
 from manifests.words.errors import MalformedError, RefusedError, WaybillError
 from manifests.words.units import show_count
@@ -59,6 +60,7 @@ from verifier.runtime.setup import SetupFinding, look
 from verifier.site.disk import Disk
 
 MAX_LAUNCH = 1 << 20
+_REASONS: dict[str, ComponentReason] = {"failing": "failing", "stopped": "stopped"}
 _GENERATION = re.compile(r"[1-9][0-9]{0,15}")
 
 
@@ -195,6 +197,8 @@ class FilesDriver:
                 step=step.step,
                 wanted="placed" if status is None else "running",
                 detail="; ".join(filter(None, (seen[files.name].detail, status.detail if status else None))) or None,
+                reason=_REASONS.get(status.state) if status else None,
+                restarts=status.restarts if status else 0,
             )
             for files in sets
         )

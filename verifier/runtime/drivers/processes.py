@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from manifests.words.canonical import Document
@@ -63,10 +64,11 @@ def processes_of(prefix: str) -> tuple[ProcessIdentity, ...]:
 
 @dataclass(frozen=True)
 class ProcessClock:
-    """Time, passed in so that tests need not wait."""
+    """Time, passed in so that tests need not wait. ``local``: of this host's zone and without it, as logs have it."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    local: Callable[[], datetime] = datetime.now
 
     def until(self, done: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
         """Return whether ``done`` became true within so many seconds."""

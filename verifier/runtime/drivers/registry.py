@@ -15,12 +15,14 @@ from content.bundle.graph import Node
 from content.bundle.oci import Descriptor, ImageIndex
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import InstallStep
+from manifests.documents.report_condition import ComponentReason
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext, DriverPlan, ReadDocument
 from verifier.runtime.drivers.images import ImageParts, check_step, foreign_lines, image_parts, registry_tag
 from verifier.runtime.drivers.registry_client import (
     MISSING,
+    REASONS,
     SiteRegistry,
     Tag,
     TagRecord,
@@ -139,6 +141,8 @@ class RegistryDriver:
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
         names, remedy = plan.step.images, ""
+        # What the registry lacks of an image that it has.
+        reason: ComponentReason | None = "incomplete"
         try:
             settings = registry_settings(context)
             parts = image_parts(context, plan.step)
@@ -147,7 +151,9 @@ class RegistryDriver:
                 seen = [_observe_named(registry, settings, context, part) for part in parts]
         except (WaybillError, OSError) as error:
             left, seen = None, [(UNREADABLE, str(error)) for _ in names]
-            remedy = error.remedy if isinstance(error, WaybillError) else ""
+            remedy, reason = "", None
+            if isinstance(error, WaybillError):
+                remedy, reason = error.remedy, REASONS.get(error.finding)
         return tuple(
             Component(
                 name=name,
@@ -156,6 +162,7 @@ class RegistryDriver:
                 step=plan.step.step,
                 detail="; ".join(filter(None, (detail, left))) or None,
                 remedy=remedy,
+                reason=reason if observed == UNREADABLE else None,
             )
             for name, (observed, detail) in zip(names, seen, strict=True)
         )

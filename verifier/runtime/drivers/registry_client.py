@@ -12,6 +12,7 @@ from content.registry.reference import check_host, check_repository
 from content.registry.session import RegistryOptions
 from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.documents.release import Image, InstallStep
+from manifests.documents.report_condition import ComponentReason
 from manifests.words.canonical import Document, decode, encode, parse
 from manifests.words.digest import Digest, digest_of
 from manifests.words.errors import HostError, MalformedError, unreadable
@@ -20,6 +21,12 @@ from verifier.runtime.drivers.folder import host_errors
 
 MISSING = "registry-missing"
 UNREACHABLE = "registry-unreachable"
+# What the findings of the client mean for an image that could not be looked at.
+REASONS: dict[str, ComponentReason] = {
+    UNREACHABLE: "unreachable",
+    "registry-denied": "login",
+    "registry-tls": "certificate",
+}
 WITHDRAWN = "application/vnd.waybill.withdrawn.v1"
 MAX_RECORD = 16 << 20
 

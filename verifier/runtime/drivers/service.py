@@ -53,10 +53,16 @@ class Service:
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """A service's state as its keeper reports it; ``running`` only after it ran for a second."""
+    """A service's state as its keeper reports it; ``running`` only after it ran for a second.
+
+    Attributes:
+        restarts: How often its process ended by itself: in the last day by supervisord, by systemd since it was
+            started. A stop by this program does not count.
+    """
 
     state: ServiceState
     detail: str
+    restarts: int = 0
 
 
 class Keeper(Protocol):

@@ -12,6 +12,7 @@ from content.bundle.oci import MAX_MANIFEST_BYTES, REF_NAME, Descriptor, ImageIn
 from content.bundle.oci_writer import encode_index
 from manifests.authored.site_yaml import StoreDriverFile
 from manifests.documents.release import InstallStep
+from manifests.documents.report_condition import ComponentReason
 from manifests.words.digest import Blob, blob_name
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, WaybillError
 from verifier.runtime.drivers.driver import (
@@ -121,7 +122,8 @@ class StoreDriver:
                 digests = listed.get(image.at(context.release.version), [])
                 observed, detail, remedy = _observe_image(context, parts[name], digests)
             expected, step = image.manifest.digest, plan.step.step
-            components.append(Component(name, expected, observed, step, detail=detail, remedy=remedy))
+            reason: ComponentReason | None = "incomplete" if problem is None and observed == UNREADABLE else None
+            components.append(Component(name, expected, observed, step, detail=detail, remedy=remedy, reason=reason))
         return tuple(components)
 
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:

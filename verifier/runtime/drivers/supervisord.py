@@ -12,8 +12,9 @@ import subprocess
 import sys
 import xmlrpc.client
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from xml.parsers.expat import ExpatError
 
@@ -40,6 +41,8 @@ RPC_SECONDS = STOP_SECONDS + 20.0
 UNEXPECTED = (http.client.HTTPException, xmlrpc.client.Error, ExpatError, ValueError)
 # Fault codes (supervisor.xmlrpc.Faults).
 BAD_NAME, NOT_RUNNING, ALREADY_ADDED, ALREADY_STARTED = 10, 70, 90, 60
+# As supervisord writes the end of a process; one that ended too early has other words behind it.
+_EXIT = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),\d+ \w+ exited: (\S+) \(", re.MULTILINE)
 _STATES: dict[str, ServiceState] = {
     "RUNNING": "running",
     "STARTING": "starting",
@@ -131,7 +134,8 @@ class Supervisor:
         detail = f"{name.lower()}, {description}" if description else name.lower()
         if state == "failing" and (last := last_line(service.log)):
             detail += f"; the log ends with: {last}"
-        return ServiceStatus(state, detail)
+        since = self.clock.local() - timedelta(days=1)
+        return ServiceStatus(state, detail, count_exits(self.site / "logs" / "supervisord.log", service.name, since))
 
     def _apply(self) -> None:
         """Make the daemon's processes those of its configuration; stop the ones to remove first."""
@@ -276,6 +280,23 @@ def last_line(path: Path) -> str:
     except OSError:
         return ""
     return "".join(char if char.isprintable() else "?" for char in lines[-1])[:200] if lines else ""
+
+
+def count_exits(log: Path, name: str, since: datetime) -> int:
+    """Return how often a service ended by itself since a local time, by the log of the daemon and the one before it.
+
+    A stop that was asked for is written in other words. A log that cannot be read counts as empty.
+    """
+    count = 0
+    for path in (log, log.with_name(f"{log.name}.1")):
+        try:
+            text = path.read_text("utf-8", "replace")
+        except OSError:
+            continue
+        for at, process in _EXIT.findall(text):
+            with suppress(ValueError):
+                count += process == name and datetime.strptime(at, "%Y-%m-%d %H:%M:%S") >= since
+    return count
 
 
 class _Connection(http.client.HTTPConnection):

@@ -60,12 +60,16 @@ class Systemd:
         # The unit's name is the step's; its folder tells which generation it runs.
         if values.get("WorkingDirectory") != service.record.folder:
             return ServiceStatus("stopped", f"{unit} does not run this generation")
+        text = values.get("NRestarts", "")
+        restarts = int(text) if text.isdecimal() else 0
         if state == "active":
-            return ServiceStatus("running", detail)
+            return ServiceStatus("running", detail, restarts)
         if state in ("activating", "reloading"):
             # A unit that fails at once is "activating (auto-restart)" until the next attempt.
-            return ServiceStatus("failing" if values.get("SubState") == "auto-restart" else "starting", detail)
-        return ServiceStatus("failing" if state == "failed" else "stopped", detail)
+            return ServiceStatus(
+                "failing" if values.get("SubState") == "auto-restart" else "starting", detail, restarts
+            )
+        return ServiceStatus("failing" if state == "failed" else "stopped", detail, restarts)
 
     @property
     def _folder(self) -> Path:

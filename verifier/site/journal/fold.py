@@ -107,10 +107,12 @@ def _apply(state: SiteState, event: events.Event, record: events.Record, digest:
             return _reported(state, event, record)
         case events.Torn():
             return replace(state, torn=state.torn + 1)
-        case events.Note():
-            if event.code != "exported":
-                return state
+        case events.Note(code="medium-damaged" | "medium-unreadable" as problem):
+            return replace(state, reports=replace(reports, medium=(problem, state.last_at), owed=True))
+        case events.Note(code="exported"):
             return replace(state, reports=replace(reports, left=reports.head, left_at=state.last_at))
+        case events.Note():
+            return state
         case events.HandlerAsked() | events.RequestRefused() | events.HandlerBegan() | events.HandlerEnded():
             return apply_to_handlers(state, event, record)
         case events.Planned():
@@ -263,7 +265,7 @@ def _received(state: SiteState, event: events.Received, record: events.Record) -
     new = len(others) == len(state.installs.releases)
     return replace(
         state,
-        reports=replace(state.reports, owed=state.reports.owed or new),
+        reports=replace(state.reports, owed=state.reports.owed or new, medium=None),
         installs=replace(state.installs, streams=replace_stream(state, stream), releases=(*others, release)),
     )
 

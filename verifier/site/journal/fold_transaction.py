@@ -190,6 +190,7 @@ def _outcome(
     part = _part_record(event, record)
     if part is not None:
         state = _add_part(state, planned.document, part)
+    transaction = _note_failure(transaction, event)
     if event.step is not None and (transaction.act, transaction.part) != (event.act, event.step):
         # One driver step has ended; its act goes on. A rollback runs the probes of the generation that it returns to.
         state = _set_step(state, transaction, event.step, event.result)
@@ -210,6 +211,16 @@ def _outcome(
     if after in (State.PROBING, State.SETTLED, State.ROLLING_BACK):
         return _mark_generation(state, planned.target, after)
     return state
+
+
+def _note_failure(transaction: Transaction, event: events.Outcome) -> Transaction:
+    """Remember a failure on the way forward; an act ends after its step, whose name is kept."""
+    backwards = event.act in ("undo", "restore", "resume", "retreat", "switch-back", "deactivate", "reactivate")
+    if event.result == "done" or backwards or transaction.act == "retreat":
+        return transaction
+    known = transaction.failed
+    step = event.step or (known[1] if known is not None and known[0] == event.act else None)
+    return replace(transaction, failed=(event.act, step, event.code))
 
 
 def _end_act(transaction: Transaction, event: events.Outcome, after: State, boot: str) -> Transaction:

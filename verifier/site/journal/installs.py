@@ -128,6 +128,7 @@ class Transaction(Struct, frozen=True):
         paused: The boot in which the former generation's services were stopped; None while they run.
         passed: The probes have passed, and a person must confirm.
         code, detail: Of the last failure.
+        failed: Act and step of the last failure on the way forward, with its code; None while nothing failed.
         running: Seconds of running time on trial: between two entries of one boot by its clock, after a reboot by the
             new boot's clock. The wall clock does not count.
         asked: How often a person requested one more try.
@@ -150,6 +151,7 @@ class Transaction(Struct, frozen=True):
     detail: str | None = None
     running: int = 0
     asked: int = 0
+    failed: tuple[str, str | None, str] | None = None
 
     @property
     def action(self) -> Action:

@@ -5,6 +5,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from manifests.documents.report import Outcome
+from manifests.documents.report_condition import MediumProblem
 from manifests.trust.keys import PublicKey
 from manifests.trust.root import Mark, Pin
 from manifests.words.errors import UntrustedError
@@ -180,6 +181,7 @@ class ReportState(Struct, frozen=True):
         asked: Number of the last one of these.
         owed: Something has changed that no report contains yet.
         left, left_at: Digest of the newest report that was exported, and when reports were exported last.
+        medium: Why a bundle could not be read, and when; None once a release was received.
         enrolment, line: Digest and key epoch of the enrolment that the reports refer to.
         former_keys: Keys that signed reports since that enrolment, oldest first.
     """
@@ -196,6 +198,7 @@ class ReportState(Struct, frozen=True):
     owed: bool = False
     left: str | None = None
     left_at: datetime | None = None
+    medium: tuple[MediumProblem, datetime] | None = None
     enrolment: str | None = None
     line: int = 1
     former_keys: tuple[FormerKey, ...] = ()

@@ -225,7 +225,7 @@ def test_the_result_of_a_probe_belongs_to_one_generation(place: Place, tmp_path:
     place.bring(ONE.but(change={"probes": (probe,)}).write(tmp_path / "1.tar"))
     now = {"measured": "now", "at": rfc3339(place.clock.at)}
     assert [to_builtins(one) for one in newest(place).health] == [
-        {"probe": "answers", "generation": 1, "state": "passing", **now}
+        {"probe": "answers", "generation": 1, "state": "passing", **now, "recent": "p"}
     ]
     place.clock.sleep(3600)
     shown = read_status(place.open(), (), None, place.clock.at).text
