@@ -23,6 +23,7 @@ from verifier.reporting.site_problems import (
     unproved_policy,
     unsettled_change,
 )
+from verifier.reporting.telemetry_export import telemetry_damage
 from verifier.rules.emergency_uses import uses_left
 from verifier.rules.time import FAR_AHEAD, clock_verdict, effective_now, passed_dates
 from verifier.runtime.drivers.driver import Component
@@ -74,7 +75,7 @@ def read_status(
             lines += _short(problem) if problem is error else [f"! {problem.problem}", f"  {problem.remedy}", ""]
     lines += [*_runs(site, components or (), probes, now, unseen), *_in_force(site), *_reporting(site, now)]
     collectors = collectors_state(site)
-    lines += [*collectors_lines(collectors, now), *outbox_lines(damage)]
+    lines += [*collectors_lines(collectors, now), *telemetry_damage(site), *outbox_lines(damage)]
     lines += ["", queue_text(waiting, now), "", _generations_text(site)]
     data = _data(site, waiting, components or (), now, unseen)
     data["probes"] = [probe_data(one) for one in probes]

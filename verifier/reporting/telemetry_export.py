@@ -9,7 +9,7 @@ from manifests.words.errors import WaybillError
 from manifests.words.units import show_count, show_size
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.outbox import read_report, reports_to_carry
+from verifier.site.outbox import read_report, report_name, reports_to_carry
 from verifier.site.telemetry_files import read_telemetry, read_telemetry_bytes, telemetry_name, telemetry_path
 
 BY_FILE = "the telemetry of this report travels as a file only: waybill report --out DIR"
@@ -28,13 +28,12 @@ def export_telemetry(
         The files that are there now, and what could not be copied.
     """
     copied, problems = [], []
-    name = site.state.site.replace("/", ".")
+    name, beside = site.state.site.replace("/", "."), {path.name: path for path in reports}
     for event in reports_to_carry(site, most):
-        target = next((path for path in reports if path.name.endswith(f".{event.seq}.report.json")), None)
-        target = target or next((path for path in reports if path.name.endswith(f"-{event.seq}.report.json")), None)
-        if target is None:
+        report = beside.get(f"{name}.{report_name(site.state, event.seq)}")
+        if report is None:
             continue
-        target = target.with_name(f"{name}.{telemetry_name(site.state, event.seq)}")
+        target = report.with_name(f"{name}.{telemetry_name(site.state, event.seq)}")
         try:
             blob = read_report(site, event.seq, event.digest).report.chain.telemetry
             if blob is None:
@@ -64,6 +63,23 @@ def telemetry_lines(site: Site, report: Report) -> list[str]:
         *(f"telemetry  {line}" for line in rows_lines(telemetry)),
         f"file       {telemetry_path(site, report.chain.seq)}, {show_size(blob.size)}",
     ]
+
+
+def telemetry_damage(site: Site) -> list[str]:
+    """Return a line for `status` when the telemetry of the newest report is missing or damaged."""
+    reports = site.state.reports
+    if reports.head is None:
+        return []
+    try:
+        blob = read_report(site, reports.seq, reports.head).report.chain.telemetry
+    except WaybillError:
+        return []  # the report itself is named as damaged
+    try:
+        if blob is not None:
+            read_telemetry_bytes(site, reports.seq, blob)
+    except WaybillError as error:
+        return [f"telemetry  of report {reports.seq}: {error.problem}; {error.remedy}"]
+    return []
 
 
 def rows_lines(telemetry: Telemetry) -> list[str]:
