@@ -240,6 +240,9 @@ def _packed_dependencies(files: Mapping[str, bytes], path: Path) -> Iterator[str
 def _mapping(data: bytes, what: str) -> dict[object, object]:
     try:
         value = yaml.safe_load(data)
+    except yaml.MarkedYAMLError as error:
+        where = f"{what}:{error.problem_mark.line + 1}" if error.problem_mark else what
+        raise MalformedError(f"not YAML: {error.problem or error.context}", where=where) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise MalformedError(f"not YAML: {' '.join(str(error).split())}", where=what) from None
     return value if isinstance(value, dict) else {}

@@ -66,7 +66,7 @@ def test_what_was_packed_is_taken_as_it_is(chart: Path, tmp_path: Path) -> None:
         (archive({"/small/Chart.yaml": CHART}), "is not a regular file inside the chart"),
         (archive({"small/Chart.yaml": b""}, tarfile.SYMTYPE), "is not a regular file inside the chart"),
         (archive({"small/Chart.yaml": b"name: small\n"}), "the chart has no apiVersion"),
-        (archive({"small/Chart.yaml": b"[[[["}), "not YAML"),
+        (archive({"small/Chart.yaml": b"name: small\n[[[["}), r"Chart.yaml:2: not YAML: "),
         (gzip.compress(bytes(MAX_CHART + 1)), "the chart has more than"),
     ],
     ids=range(10),  # the bytes hold the time, and names of tests must not
