@@ -62,6 +62,11 @@ class SiteRegistry(Registry):
             if answer.status != 200:
                 remedy = "check `endpoint` of `drivers.registry` in site.yaml"
                 raise self._session.peer.error(f"answered {answer.status} to /v2/: it is no registry", remedy=remedy)
+            if (answer.headers.get("Content-Type") or "").startswith("text/html"):
+                # A web server or a portal in front answers 200 to everything; a registry sends JSON or nothing.
+                problem = "answered /v2/ with a page of HTML: it is no registry"
+                remedy = "check `endpoint` of `drivers.registry` in site.yaml, and the proxy in front of it"
+                raise self._session.peer.error(problem, remedy=remedy)
             return answer.headers.get("Date")
 
     def read(self, repository: str, reference: str) -> bytes | None:

@@ -70,6 +70,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response_only(status)
         if served.ahead is not None:
             self.send_header("Date", format_datetime(datetime.now(UTC) + served.ahead, usegmt=True))
+        if body.startswith(b"<"):
+            self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -339,8 +341,9 @@ def test_a_registry_that_answers(tmp_path: Path) -> None:
     [
         ({}, "answered 404 to /v2/: it is no registry"),
         ({"/v2/": (401, b"")}, "asks for an unknown kind of credentials"),
+        ({"/v2/": (200, b"<html>Welcome</html>")}, "answered /v2/ with a page of HTML: it is no registry"),
     ],
-    ids=["no registry", "no login"],
+    ids=["no registry", "no login", "a web server"],
 )
 def test_a_registry_that_is_none_or_knows_nobody(
     tmp_path: Path, bodies: dict[str, tuple[int, bytes]], words: str
