@@ -56,7 +56,7 @@ def test_a_program_that_never_ends_is_ended(
     monkeypatch.setattr(look, "MAX_BYTES", 4 << 20)
     begun = time.monotonic()
     assert counting.collect().looks[1].unfinished
-    assert time.monotonic() - begun < 8
+    assert time.monotonic() - begun < 60
     with pytest.raises(ProcessLookupError):
         os.kill(int(number.read_text()), 0)
 

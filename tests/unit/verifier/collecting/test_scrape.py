@@ -130,12 +130,12 @@ def test_a_target_that_misbehaves_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Callable[[socket.socket], None], reason: str
 ) -> None:
     monkeypatch.setattr(scrape, "MAX_SCRAPE", 4 << 20)
-    monkeypatch.setattr("verifier.collecting.sources.SCRAPE_SECONDS", 2.0 if answer is flood else 0.5)
+    monkeypatch.setattr("verifier.collecting.sources.SCRAPE_SECONDS", 0.5 if reason == "time-limit" else 10.0)
     with server(answer) as address:
         counting = make_counting(tmp_path, endpoints={"metrics": address})
         begun = time.monotonic()
         look = counting.collect().looks[0]
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     assert (look.problem, look.dropped) == (reason, {reason: 1})
     assert [other.problem for other in counting.collect().looks[1:]] == [None, None]
 
