@@ -146,7 +146,8 @@ def usage_error(wrong: click.ClickException, *, as_json: bool) -> int:
     if isinstance(wrong, MissingPathError):
         print_result(Result("", {}, missing_file(wrong.message)), as_json=as_json)
         return wrong.exit_code
-    message = wrong.format_message()
+    # A list of choices has a line and a tab for each.
+    message = " ".join(wrong.format_message().split())
     message = message[:1].lower() + message[1:].rstrip(".")
     context = getattr(wrong, "ctx", None)
     hint = f"{context.command_path} --help" if context is not None else "waybill --help"

@@ -56,7 +56,7 @@ FileStatus = Literal[
 COUNTED: dict[FileStatus, str] = {
     "release": "release",
     "report": "new report",
-    "telemetry": "new file of telemetry",
+    "telemetry": "new telemetry file",
     "waiting": "waiting",
     "known": "known already",
     "quarantined": "quarantined",
@@ -66,6 +66,8 @@ COUNTED: dict[FileStatus, str] = {
     "packed": "packed and not read",
     "skipped": "not imported",
 }
+
+_NOUNS = ("release", "report", "telemetry")
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def import_attention(result: ImportResult) -> AttentionError | None:
 def import_text(result: ImportResult) -> str:
     """The counts first, then what needs a person, then what is new for each site."""
     counts = [
-        f"{result.counts[status]} {noun}{'s' * (status in ('release', 'report') and result.counts[status] != 1)}"
+        f"{result.counts[status]} {noun}{'s' * (status in _NOUNS and result.counts[status] != 1)}"
         for status, noun in COUNTED.items()
         if status in result.counts
     ]

@@ -4,6 +4,7 @@ The number and the challenge are in the ledger before the file is on the medium:
 written costs a number, and a challenge that travels is always known when a report echoes it.
 """
 
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from manifests.words.time import rfc3339
 FILE = "consignment.json"
 # The request, and the handler that it names, for the site's offboarding; the site's people decide.
 OFFBOARD_REQUEST = "offboard"
+_WORD = re.compile(r"-?[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}")
 _EXAMPLE = '--request "restart-component component=api"'
 
 
@@ -188,6 +190,12 @@ def parse_request(text: str, number: int, why: str | None = None) -> Request:
             problem = f"{pair!r} is not a parameter name=value that is given once"
             raise UsageError(problem, where="--request", remedy=f"write {_EXAMPLE}")
         parameters[name] = value
+    for word in (handler, *parameters, *parameters.values()):
+        if not _WORD.fullmatch(word):
+            problem = f"{word!r} in {text!r} is not of letters, digits and . _ : + -"
+            raise UsageError(
+                problem, where="--request", remedy=f"write {_EXAMPLE}; no path, address or text can be sent"
+            )
     try:
         given = {"request": f"q{number}", "handler": handler, "parameters": parameters, "why": why}
         return convert(given, Request)

@@ -35,11 +35,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of one kind, and the names of their columns for the HTML page; ``whole``: no row is ever folded."""
+    """Rows of one kind, and the names of their columns for the HTML page.
+
+    Attributes:
+        whole: No row is ever folded.
+        every_change: Only unchanged rows are folded.
+    """
 
     head: tuple[str, ...]
     rows: tuple[Row, ...]
     whole: bool = False
+    every_change: bool = False
 
     @property
     def marked(self) -> bool:
@@ -50,7 +56,8 @@ class Table:
         """The rows that are not folded: of a long table the first few without those that are unchanged."""
         if self.whole or len(self.rows) <= FIRST_ROWS:
             return self.rows
-        return tuple(row for row in self.rows if row.mark != "same")[:FIRST_ROWS]
+        changed = tuple(row for row in self.rows if row.mark != "same")
+        return changed if self.every_change else changed[:FIRST_ROWS]
 
     @property
     def folded_rows(self) -> tuple[Row, ...]:

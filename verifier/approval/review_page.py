@@ -232,7 +232,8 @@ def _contract(review: Review) -> Section:
         limits = {name: value for name, value in signal.facts.items() if name not in ("kept", "why")}
         cells = (signal.name, join_facts(limits), signal.facts.get("kept", ""), signal.facts.get("why", ""))
         rows.append(Row(cells, _mark(signal)))
-    table = Table(("signal", "what may leave", "kept", "why"), tuple(rows))
+    # Nobody agrees to a signal or a handler that the page does not show.
+    table = Table(("signal", "what may leave", "kept", "why"), tuple(rows), every_change=True)
     return Section("telemetry contract: every signal that may leave", tuple(lines), tuple(facts), table)
 
 
@@ -248,7 +249,7 @@ def _handlers(handlers: tuple[Reviewed, ...]) -> Section:
         rows.append(Row((handler.name, does, f"{risk}; may {may}", runs, join_facts(facts)), _mark(handler)))
     head = ("handler", "what it does", "risk, and what it may", "runs", "limits")
     title = "handler" if any(handler.how == "not compared" for handler in handlers) else "handlers"
-    return Section(f"{title}: commands that support may request", table=Table(head, tuple(rows)))
+    return Section(f"{title}: commands that support may request", table=Table(head, tuple(rows), every_change=True))
 
 
 def _config(review: Review) -> Section:

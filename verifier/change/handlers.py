@@ -105,7 +105,9 @@ def refusal_of(site: Site, name: str, parameters: Mapping[str, str]) -> Refusal 
         return Refusal(NO_SUCH_HANDLER, words, f"the handlers here: {names}")
     if name not in site.policy.commands:
         words = f"policy {site.policy.number} does not list the handler {name}"
-        return Refusal("not-in-policy", words, f"to allow it, add `{name}: allowed`, or roles, under `commands:`")
+        return Refusal(
+            "not-in-policy", words, f"to allow it, add `{name}: allowed`, or roles, under `commands:` in policy.yaml"
+        )
     revoked = list_in_force(site)
     if revoked is not None and known.digest in revoked.handlers:
         words = f"the handler {name} is revoked by list {revoked.version}"

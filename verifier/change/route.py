@@ -70,7 +70,7 @@ def plan_change(site: Site, item: str) -> Change:
         return release_change(site, item, now, None)
     if item.startswith("b-") and item[2:].isdigit():
         return rollback_change(site, int(item[2:]))
-    raise UsageError(f"{item!r} is not an item", where="item", remedy="run waybill review to list the items")
+    raise UsageError(f"{item!r} is not an item", where="item", remedy="run `waybill review` to list the items")
 
 
 def route_of(site: Site, items: tuple[str, ...]) -> Route:

@@ -73,7 +73,7 @@ def _output(result: RunResult) -> Result:
     lines += [f"  and {more} more"] if more > 0 else []
     if result.leaves:
         which = "this report" if result.report is not None else "the next report"
-        lines.append(f"the values leave with {which}, as signal {result.leaves}")
+        lines.append(f"signal {result.leaves} leaves with {which}: {', '.join(result.leaving)}")
     if result.report is not None:
         lines.append(f"report: {result.report}")
     data: dict[str, object] = {
@@ -83,6 +83,7 @@ def _output(result: RunResult) -> Result:
         "reason": result.reason,
         "values": result.values,
         "signal": result.leaves,
+        "leaving": list(result.leaving),
         "seconds": result.seconds,
         "report": str(result.report) if result.report else None,
     }

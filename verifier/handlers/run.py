@@ -44,6 +44,7 @@ class RunResult:
 
     Attributes:
         values: What it stated; ``leaves`` is the name of the signal with which they leave, None if they do not.
+        leaving: Names of those values that leave: what the signal does not list stays at the site.
         lines: For people at the site.
         report: The report that says so; None when none was written.
         error: Why it did not succeed.
@@ -55,6 +56,7 @@ class RunResult:
     reason: str | None
     values: dict[str, Value]
     leaves: str | None
+    leaving: tuple[str, ...]
     lines: tuple[str, ...]
     seconds: int
     report: Path | None = None
@@ -130,6 +132,7 @@ def run_use(
         reason=ended.reason,
         values=dict(output.values),
         leaves=ended.signal,
+        leaving=tuple(sorted(asked.signal.fields)) if asked.signal is not None and ended.signal else (),
         lines=(*output.lines, *output.printed),
         seconds=seconds,
         report=report,

@@ -112,6 +112,13 @@ def test_a_missing_file_has_one_text_and_one_exit_code(words: tuple[str, ...]) -
     assert (done.code, "absent: no such file or folder\nhint: correct the path" in done.err) == (6, True), done.err
 
 
+def test_a_missing_choice_is_one_line() -> None:
+    done = waybill("fleet", "list")
+    assert done.code == 2
+    assert "Choose from: alarms, consignments, deletions," in done.err
+    assert "\\u0009" not in done.err and "\t" not in done.err
+
+
 def test_a_missing_folder_and_a_missing_key_have_whole_commands(tmp_path: Path) -> None:
     done = waybill("keygen", tmp_path / "a b" / "c.key")
     assert (done.code, f"hint: mkdir -p '{tmp_path}/a b'" in done.err) == (6, True), done.err

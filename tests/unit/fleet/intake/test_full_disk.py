@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, func, select
 from fleet.intake import intake as intake_module
 from fleet.intake import quarantine as quarantine_module
 from fleet.intake.intake import import_paths
-from fleet.intake.result import import_text
+from fleet.intake.result import ImportResult, import_text
 from fleet.ledger.opening import find_fleet, open_fleet
 from fleet.ledger.tables import quarantine, reports
 from fleet.outgoing.enrol import enroll
@@ -203,3 +203,8 @@ def test_the_hint_of_several_files_points_to_that_of_each(engine: Engine, site: 
     assert attention is not None
     assert attention.problem == "1 file unreadable, 1 file named and not imported"
     assert attention.remedy == "see the line of each file above, with what to do"
+
+
+def test_files_of_telemetry_are_counted_as_words() -> None:
+    assert import_text(ImportResult(counts={"telemetry": 1})) == "1 new telemetry file"
+    assert import_text(ImportResult(counts={"report": 2, "telemetry": 7})) == "2 new reports, 7 new telemetry files"

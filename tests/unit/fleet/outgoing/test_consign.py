@@ -230,6 +230,14 @@ def test_a_request_is_words(text: str) -> None:
         parse_request(text, 1)
 
 
+def test_a_request_with_a_path_is_refused_in_plain_words() -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_request("queue-depth queue=/etc/shadow", 1)
+    assert refused.value.problem == (
+        "'/etc/shadow' in 'queue-depth queue=/etc/shadow' is not of letters, digits and . _ : + -"
+    )
+
+
 def test_requests_have_a_window_for_each_site_and_wrong_parameters_are_noted(engine: Engine, tmp_path: Path) -> None:
     one, two = sites_of(engine, 2)
     bring(engine, tmp_path / "in", two.report())

@@ -542,6 +542,22 @@ def test_the_review_of_an_upgrade() -> None:
     assert json.loads(msgspec.json.encode(review_fields(review)))["signals"][1]["facts"]["why"] == "first question"
 
 
+def test_a_short_review_shows_every_signal_and_handler_that_people_agree_to() -> None:
+    contract = Vendor().contract()
+    signals = tuple(health(name=f"signal-{i:02}", why=f"reason {i:02}") for i in range(9))
+    change: dict[str, object] = {
+        "handlers": tuple(handler(name=f"handler-{i}") for i in range(9)),
+        "programs": (r.Program(name="admin", files={"linux/amd64": blob(ADMIN)}),),
+    }
+    after = side(Vendor(extra={"admin": ADMIN}, change=change))
+    after = replace(after, contract=msgspec.structs.replace(contract, signals=(*contract.signals, *signals)))
+    text = printed(page_of(matter(None, after))[1], brief=True)
+    assert [i for i in range(9) if f"reason {i:02}" not in text or f"handler-{i}" not in text] == []
+    changed = tuple(Row((f"signal-{i}",), "changed") for i in range(9))
+    table = Table(("signal",), (*changed, Row(("old",), "same")), every_change=True)
+    assert (table.first_rows, [row.cells for row in table.folded_rows]) == (changed, [("old",)])
+
+
 def test_the_review_of_a_first_install_counts_what_nobody_reads() -> None:
     many = {f"file-{i:02}.txt": b"%d" % i for i in range(30)}
     review, everything, _ = papers(matter(None, side(Vendor(service=many))))
