@@ -172,7 +172,7 @@ def install_output(ended: InstallResult, label: str) -> Result:
     runs = ended.generation
     what = f"generation {runs.number}, {runs.product} {runs.version}" if runs else "nothing is installed"
     lines = [f"would fit: {ended.fits}"] if ended.fits else []
-    lines.append(f"{label}: {what}")
+    lines.append(f"{label}: {what}" if runs or label == "runs" else "nothing is installed yet")
     if ended.need is not None:
         size, count = show_size(ended.need.bytes), show_count(ended.need.inodes, "file")
         lines.append(f"new blobs: {len(ended.need.missing)}; with folders and backups, at most {size} and {count}")

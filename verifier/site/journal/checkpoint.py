@@ -25,7 +25,7 @@ MAX_LINE = 64 << 10
 SEGMENT = 1 << 20
 MAX_SEGMENT = SEGMENT + MAX_LINE
 # Raised with each change of the fold or of the state, so that what another program computed is not used.
-FOLD = 5
+FOLD = 6
 
 
 class Checkpoint(Document, frozen=True, kw_only=True):

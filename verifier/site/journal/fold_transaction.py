@@ -321,7 +321,8 @@ def _confirmed(state: SiteState, transaction: Transaction, event: events.Confirm
     left: tuple[RolledBack, ...] = ()
     if transaction.action == "rollback":
         spent = planned.authorisation
-        left = (RolledBack(planned.source, planned.target, False, "by-hand", state.last_at, spent),)
+        used = transaction.approvals
+        left = (RolledBack(planned.source, planned.target, False, "by-hand", state.last_at, spent, approvals=used),)
     return replace(
         state,
         trust=replace(
@@ -348,7 +349,8 @@ def _rolled_back(state: SiteState, transaction: Transaction, record: events.Reco
     planned, installs = transaction.planned, state.installs
     code = transaction.code or "failed"
     spent = planned.authorisation if transaction.switched else None
-    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, spent, digest)
+    used = transaction.approvals
+    back = RolledBack(planned.target, planned.source, code != "by-hand", code, state.last_at, spent, digest, used)
     generations = installs.generations
     if installs.generation(planned.target) is None:
         # It changed data and never ran: its number and its approvals are used up.

@@ -182,6 +182,7 @@ class RolledBack(Struct, frozen=True):
     Attributes:
         authorisation: The one that it spent, if it led below the floor or out of such a trial.
         entry: Digest of the entry that ended it; None of a rollback by hand that was confirmed.
+        approvals: Digests of the envelopes of the change that it ended.
     """
 
     source: int
@@ -191,6 +192,7 @@ class RolledBack(Struct, frozen=True):
     at: datetime
     authorisation: str | None = None
     entry: str | None = None
+    approvals: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
@@ -248,6 +250,14 @@ class InstallState(Struct, frozen=True):
     def running_health(self) -> tuple[Health, ...]:
         """The last result of each probe of the running generation."""
         return tuple(one for one in self.health if one.generation == self.current)
+
+    @property
+    def used_approvals(self) -> frozenset[str]:
+        """Digests of the approvals' envelopes of every change that switched or was rolled back."""
+        changes = (*(one.approvals for one in self.generations), *(one.approvals for one in self.rollbacks))
+        ended = (digest for approvals in changes for digest in approvals)
+        switched = self.transaction.approvals if self.transaction and self.transaction.switched else ()
+        return frozenset((*ended, *switched))
 
     def lineage(self, number: int) -> tuple[Generation, ...]:
         """Return generation ``number``, the one that it was made from, and so on: its data derive from theirs."""

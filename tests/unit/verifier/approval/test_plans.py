@@ -347,6 +347,28 @@ def test_a_void_approval_names_what_changed(place: Place) -> None:
     )
 
 
+def test_approvals_that_a_finished_change_used_are_not_void(place: Place) -> None:
+    receive(place, HOPS[0])
+    for _ in range(2):
+        agree(place, "r-1.1.0", "ops-1", "sec-1")
+        assert place.install("r-1.1.0").error is None
+        agree(place, "b-1", "ops-1", "sec-1")
+        assert place.rollback().error is None
+        # The item waits again, for a new generation; its approvals made the last one.
+        again = status_of(item(place, "r-1.1.0"))
+        assert (again.met, again.void) == (False, ())
+    # One that nothing used is void all the same, although its giver's earlier ones were used.
+    place.approve("r-1.1.0", "sec-1")
+    edit(place, "reserve: 64KiB", "reserve: 128KiB")
+    (void,) = status_of(item(place, "r-1.1.0")).void
+    assert (void.person, void.finding) == ("sec-1", "approval-other-plan")
+    agree(place, "r-1.1.0", "ops-1", "sec-1")
+    assert place.install("r-1.1.0").error is None
+    # The approvals of the two earlier rollbacks to generation 1 were used too.
+    back = approval_status(place.open(), approvable_of(place.open(), ("b-1",)))
+    assert (back.met, back.void) == (False, ())
+
+
 def test_an_emergency_rule_is_asked_for_by_name_counted_and_spent(place: Place) -> None:
     emergency(place)
     receive(place, CURE)

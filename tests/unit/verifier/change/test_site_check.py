@@ -170,7 +170,7 @@ def test_a_dry_run_makes_every_look_without_approvals(tmp_path: Path) -> None:
     place.approve("r-1.0.0")
     code, text = dry_run()
     assert code == 0
-    assert text.startswith("would fit: generation 1, small 1.0.0\nstill runs: nothing is installed\n")
+    assert text.startswith("would fit: generation 1, small 1.0.0\nnothing is installed yet\n")
     assert place.open().state.installs.transaction is None
 
 
