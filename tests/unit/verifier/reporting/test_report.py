@@ -737,9 +737,14 @@ def test_the_preview_is_what_would_be_signed(place: Place) -> None:
     with place.hold() as site:
         path = write_report(site, site.disk, place.clock.at)
     core = json.loads(verify_statement(path.read_bytes(), place.open().state.site_key, "report"))
+    hosts = []
     for one in (shown, core):
         one["predicate"]["chain"].pop("made_at")
+        hosts.append(one["predicate"]["verifier"].pop("host"))
     assert shown == core
+    # What the host has free is measured each time.
+    assert hosts[0].keys() == hosts[1].keys()
+    assert hosts[0]["disk_total_mib"] == hosts[1]["disk_total_mib"] > 0
 
 
 def test_reading_needs_no_write(place: Place) -> None:
