@@ -91,7 +91,10 @@ def _write_root(folder: Path, planned: NextRoot, documents: tuple[bytes, ...], t
         "changes": list(planned.change.others),
         "file": str(target),
     }
-    return Result("\n".join([*text, *_sign_next(target, trust)]), data)
+    role = before.roles["root"] if before is not None else None
+    names = frozenset(planned.names.get(keyid, "") for keyid in role.keys) if role is not None else frozenset()
+    sign = _sign_next(target, trust, (role.threshold if role is not None else 0, names))
+    return Result("\n".join([*text, *sign]), data)
 
 
 def _write_list(folder: Path, planned: NextList, names: dict[str, str], trust: TrustFile) -> Result:
@@ -113,11 +116,23 @@ def _sign_list_again(folder: Path, version: int, trust: TrustFile) -> Result:
     return Result("\n".join([*text, *_sign_next(target, trust)]), {})
 
 
-def _sign_next(target: Path, trust: TrustFile) -> list[str]:
-    """The command that signs ``target``. Paths in trust.yaml are relative to its folder."""
+def _sign_next(target: Path, trust: TrustFile, before: tuple[int, frozenset[str]] = (0, frozenset())) -> list[str]:
+    """The command that signs ``target``. Paths in trust.yaml are relative to its folder.
+
+    Args:
+        before: Threshold of the root before, which has to agree too, and the names of its root keys.
+    """
     sign, keys = f"waybill sign {quote(str(target))}", ""
-    for name in trust.roles["root"].keys:
+    for name in _root_signers(trust, before):
         placeholder = f"KEY-OF-{name}"
         keys += f" --key {quote(next(key_options(trust.keys[name], target.parent.parent), placeholder))}"
     prepare = ["or, for a key on another machine:", f"  {sign} --prepare DIR"] if "KEY-OF-" in keys else []
     return ["", "next:", f"  {sign}{keys}", *prepare]
+
+
+def _root_signers(trust: TrustFile, before: tuple[int, frozenset[str]]) -> list[str]:
+    """Return as many root keys as have to sign, those that count for both roots first; all where none suffice."""
+    role, (needed_before, names_before) = trust.roles["root"], before
+    ordered = sorted(role.keys, key=lambda name: name not in names_before)
+    shared = sum(name in names_before for name in ordered)
+    return ordered[: max(role.threshold, needed_before)] if shared >= needed_before else list(role.keys)

@@ -58,9 +58,9 @@ class RequestSigners(Document, frozen=True, kw_only=True):
     signed: Annotated[tuple[Text, ...], Meta(max_length=4096)] = ()
     names: Annotated[dict[Text, Text], Meta(max_length=4096)] = {}
 
-    def missing_after(self, keyid: str) -> tuple[str, ...]:
-        """Return who is missing once ``keyid`` has signed too, a line for each role that needs more."""
-        signed = {*self.signed, keyid}
+    def missing_after(self, *keyids: str) -> tuple[str, ...]:
+        """Return who is missing once ``keyids`` have signed too, a line for each role that needs more."""
+        signed = {*self.signed, *keyids}
         lines = []
         for role in self.roles:
             have = sum(key.keyid in signed for key in role.keys)

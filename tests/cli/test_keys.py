@@ -219,7 +219,10 @@ def test_a_folder_says_after_its_signature_who_is_missing_by_name(three_officers
     assert waybill(*sign, "--prepare", "for root-1", cwd=folder).code == 0
     done = waybill("sign", "for root-1", "--key", "keys/root-1.key", "--json", cwd=folder)
     assert done.json["missing"] == []
-    assert waybill("show", "for root-1", cwd=folder).out.count("signers.json: who has to sign") == 1
+    shown = waybill("show", "for root-1", cwd=folder).out
+    assert shown.count("signers.json: who has to sign") == 1
+    assert re.search(r"^signed by    root-2 \([0-9a-f]{12}\), as it was when", shown, re.MULTILINE)
+    assert re.search(r"^missing      1 more of the root keys of version 1: root-1 ", shown, re.MULTILINE)
 
 
 def test_the_signature_of_a_key_that_leaves_is_named(folder: Path) -> None:
@@ -246,6 +249,12 @@ def test_a_root_and_its_folder_show_keys_by_name(three_officers: Path) -> None:
     away.mkdir()
     (folder / "request").rename(away / "request")
     shown = waybill("show", "request", cwd=away).out
+    since = "as it was when the folder was prepared"
+    assert f"signed by    nobody, {since}\n" in shown
+    assert "missing      2 more of the root keys of version 2: " in shown
+    assert re.search(
+        rf"^missing      1 more of the root keys of version 1: root-1 \([0-9a-f]{{12}}\), {since}$", shown, re.M
+    )
     assert re.search(r"role         release: 1 of release-1 \([0-9a-f]{12}\)", shown)
     words = [str(folder / "keys/root-2.key") if word == "KEY" else word for word in shlex.split(command)]
     assert waybill(*words[1:], cwd=away).code == 0
@@ -261,11 +270,11 @@ def test_trust_names_each_key_whose_place_it_does_not_know(three_officers: Path)
     path = folder / "trust.yaml"
     path.write_text(path.read_text().replace(', use: "file:keys/root-2.key"', ""))
     # The private key lies beside the public one.
-    assert f"--key {folder}/keys/root-2.key " in waybill("trust", "trust.yaml", cwd=folder).out
+    assert f"--key {folder}/keys/root-2.key\n" in waybill("trust", "trust.yaml", cwd=folder).out
     (folder / "trust" / "2.root.json").unlink()
     (folder / "keys" / "root-2.key").unlink()
     shown = waybill("trust", "trust.yaml", cwd=folder).out
-    keys = f"--key {folder}/keys/root-1.key --key KEY-OF-root-2 --key {folder}/keys/root-3.key"
+    keys = f"--key {folder}/keys/root-1.key --key KEY-OF-root-2"
     sign = f"waybill sign {folder}/trust/2.root.json"
     assert f"next:\n  {sign} {keys}\nor, for a key on another machine:\n  {sign} --prepare DIR\n" in shown
 

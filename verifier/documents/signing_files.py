@@ -11,6 +11,7 @@ from content.signing.previews import preview_request
 from content.signing.request_signers import SIGNERS, read_signers
 from content.signing.surroundings import Surroundings
 from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation
+from manifests.documents.described import key_text
 from manifests.documents.release import MAX_RELEASE, ReleaseStatement, referenced
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import INTOTO, MAX_BUNDLE, pae
@@ -55,7 +56,20 @@ def show_request(folder: Path, agreed: str | None) -> ShownFile:
     if agreed is not None:
         first = "not signed: this is the document with the fingerprint that you typed"
     files = [f"file         {path.name}: {_file_line(path, request)}" for path in sorted(folder.iterdir())]
-    return ShownFile((first, *preview.lines, *files), {"verified": False, "signs": preview.data})
+    signers, data = _signers_data(folder)
+    return ShownFile((first, *preview.lines, *signers, *files), {"verified": False, "signs": preview.data, **data})
+
+
+def _signers_data(folder: Path) -> tuple[list[str], dict[str, object]]:
+    """Return who had signed and who was missing when the folder was prepared; nothing if the folder does not say it."""
+    signers = read_signers(folder)
+    if signers is None:
+        return [], {}
+    missing, since = signers.missing_after(), "as it was when the folder was prepared"
+    signed = [key_text(keyid, signers.names) for keyid in signers.signed] or ["nobody"]
+    lines = [f"signed by    {', '.join(signed)}, {since}"]
+    lines += [f"missing      {line}, {since}" for line in missing or ("nobody",)]
+    return [one_line(line) for line in lines], {"signed": list(signers.signed), "missing": list(missing)}
 
 
 def show_signing_file(file: Path) -> ShownFile | None:

@@ -1,6 +1,7 @@
 """`waybill trust` and `waybill sign` as several people use them: roots and lists, each finished by a quorum."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,12 @@ class Vendor:
 
     def trust(self, code: int = 0, after: str | None = None, **roles: Any) -> dict[str, Any]:
         """Write trust.yaml from keyword arguments and run `waybill trust` on it."""
+        self.write(**roles)
+        more = ("--after", self.path / after) if after else ()
+        return self.run("trust", self.path / "trust.yaml", *more, code=code)
+
+    def write(self, **roles: Any) -> None:
+        """Write trust.yaml from keyword arguments."""
         rest: dict[str, Any] = {
             name: roles.pop(name) for name in ("leave", "revoked", "epoch", "vendor") if name in roles
         }
@@ -60,8 +67,6 @@ class Vendor:
             **rest,
         }
         (self.path / "trust.yaml").write_text(json.dumps(document))
-        more = ("--after", self.path / after) if after else ()
-        return self.run("trust", self.path / "trust.yaml", *more, code=code)
 
     def sign(self, name: str, *keys: str, code: int = 0) -> dict[str, Any]:
         options = [one for key in keys for one in ("--key", self.key(key))]
@@ -113,6 +118,29 @@ def test_a_version_is_finished_when_both_quorums_have_signed(begun: Vendor) -> N
     # Who leaves may still sign the version that ends them: it takes the quorum of the version before.
     assert begun.sign("2.root.json", "ann")["finished"]
     assert own_chain(begun.path).newest.version == 2
+
+
+def proposed_signers(vendor: Vendor) -> list[str]:
+    """The keys of the command that `waybill trust` prints for the file that it wrote."""
+    done = waybill("trust", vendor.path / "trust.yaml")
+    (command,) = (line for line in done.out.splitlines() if line.startswith("  waybill sign ") and "--key" in line)
+    words = shlex.split(command)
+    return [Path(words[i + 1]).stem for i, word in enumerate(words) if word == "--key"]
+
+
+def test_the_next_command_names_as_many_keys_as_have_to_sign(vendor: Vendor) -> None:
+    vendor.write(**ROLES)
+    assert proposed_signers(vendor) == ["ann", "ben"]
+    vendor.sign("1.root.json", "ann", "ben")
+    # Keys of both roots come first: with one key of the version before, the next one would not be finished.
+    leave = [{"key": "ann", "how": "revoked"}]
+    roles = {**ROLES, "root": (["dan", "ben", "cat"], 2), "rollback": (["dan"], 1)}
+    vendor.write(**roles, leave=leave)
+    assert proposed_signers(vendor) == ["ben", "cat"]
+    assert vendor.sign("2.root.json", "ben", "cat")["finished"]
+    vendor.write(**roles, leave=leave, revoked={"releases": ["sha256:" + "b" * 64]})
+    assert proposed_signers(vendor) == ["dan", "ben"]
+    assert vendor.sign("1.revocations.json", "dan", "ben")["missing"] == []
 
 
 def test_people_sign_on_machines_of_their_own(begun: Vendor, tmp_path: Path) -> None:
