@@ -107,7 +107,12 @@ def test_a_cut_bundle_is_incomplete(vendor: Vendor, tmp_path: Path) -> None:
 def test_what_is_not_a_bundle(vendor: Vendor, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\x1f\x8b\x08" + bytes(600))
     (tmp_path / "short").write_bytes(b"abc")
-    for name, hint in (("x", "compressed"), ("short", ""), (".", "name the .tar itself"), ("nowhere", "no such file")):
+    for name, hint in (
+        ("x", "packed with gzip"),
+        ("short", ""),
+        (".", "name the .tar itself"),
+        ("nowhere", "no such file"),
+    ):
         done = waybill("verify", tmp_path / name, "--root", tmp_path / "root.json")
         assert done.code == (6 if name == "nowhere" else 3), done
         assert hint in done.err

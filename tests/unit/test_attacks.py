@@ -196,7 +196,7 @@ def test_freeze_shows_at_the_site(running: Place) -> None:
     assert "late" in [one.id for one in taken.findings]
     said = consignment_for(running.open().state, newest=(Newest(channel="stable", mark=Mark(epoch=1, sequence=9)),))
     bring(running, ("note", signed(said)))
-    assert "has stable 9" in read_status(running.open(), (), None, running.clock.at).text
+    assert "newest release stable 9" in read_status(running.open(), (), None, running.clock.at).text
 
 
 def test_freeze_shows_at_home(home: Home) -> None:

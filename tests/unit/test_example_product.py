@@ -397,7 +397,8 @@ def test_image_holds_every_module_that_its_program_needs(folders: dict[str, Path
     layout = folders["1.1.0"] / "dist" / name
     for layer in manifests(layout)[0]["layers"]:
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(read_blob(layout, layer)))) as tar:
-            tar.extractall(tmp_path, filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python before 3.11.4 has none
+            tar.extractall(tmp_path)
     command = [sys.executable, "-B", "-m", f"inkwell.{name}", "--help"]
     done = subprocess.run(command, cwd=tmp_path / "opt" / "inkwell", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
