@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from content.telemetry.counted import LABEL, LABEL_VALUE, MALFORMED, TOO_LONG, TOO_MANY
 from content.telemetry.exposition import Lines, SampleReader, parse_labels, parse_type
 from content.telemetry.intervals import Collector, CollectorState, Decimal, definition
-from content.telemetry.quantiles import histogram_quantile
+from content.telemetry.quantiles import QUANTILES, histogram_quantile
 from manifests.documents.contract import Signal, Values
 from manifests.documents.telemetry import TelemetryRow, Value
 from manifests.words.canonical import Document, encode
@@ -20,7 +20,6 @@ from manifests.words.digest import Count
 
 # Series that are followed for one signal; of a histogram each bucket is one. More are counted as `too-many`.
 MAX_SERIES = 10_000
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 # The unit of a series is the end of its name (prometheus.io, "Metric and label naming", base units).
 _FACTORS = {
     ("seconds", "us"): 10**6,
@@ -128,10 +127,6 @@ class MetricsCollector(Collector):
         self._looks += 1
         self._begin_scrape()
         self._add((), self._take_drops())
-
-    def abandon(self) -> None:
-        """Forget a scrape that was not read to its end."""
-        self._begin_scrape()
 
     def state(self) -> bytes:
         return encode(

@@ -7,6 +7,8 @@ two counts can be added (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1).
 import math
 from collections.abc import Mapping
 
+# By name of a contract's field.
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _GROWTH = 1.01 / 0.99
 _LOG = math.log(_GROWTH)
 # One microsecond to about a year: longer durations are counted in the last bucket.

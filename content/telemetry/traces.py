@@ -11,7 +11,7 @@ import msgspec
 
 from content.telemetry.counted import MALFORMED, TOO_LONG
 from content.telemetry.intervals import Collector, CollectorState, definition
-from content.telemetry.quantiles import bucket_of, quantile
+from content.telemetry.quantiles import QUANTILES, bucket_of, quantile
 from manifests.documents.contract import Signal, Values
 from manifests.documents.telemetry import TelemetryRow, Value
 from manifests.words.canonical import check_depth, encode
@@ -20,7 +20,6 @@ from manifests.words.errors import MalformedError
 
 # Of one request: what a line, or a file that is one document, may be long.
 MAX_DOCUMENT = 8 << 20
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _PER_SECOND = {"us": 10**6, "ms": 10**3, "s": 1}
 
 
@@ -83,10 +82,6 @@ class TraceCollector(Collector):
             self._buckets.update({int(bucket): count for bucket, count in state.buckets.items()})
         self._lines = True
         self._skipping = False
-
-    def begin_file(self) -> None:
-        """Begin another file; bytes of the one before that are no whole document are left for the next look."""
-        self.end()
 
     def feed(self, data: bytes) -> None:
         self.consumed += len(data)

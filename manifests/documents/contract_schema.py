@@ -6,12 +6,10 @@ Support validates what arrives with it. The collector and the report builder hav
 from collections.abc import Mapping
 
 from manifests.documents.contract import Contract, Signal, Values
-from manifests.documents.telemetry import TELEMETRY_TYPE
+from manifests.documents.telemetry import MAX_MOMENTS, TELEMETRY_TYPE
 
 Schema = dict[str, object]
 
-# Rows of a signal whose contract states no number: results of handlers, states of probes.
-MAX_MOMENTS = 1000
 _DIGEST = "^sha256:[0-9a-f]{64}$"
 _TIME = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"
 # Semantic Versioning 2.0.0 in lower case.

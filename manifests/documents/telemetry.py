@@ -15,6 +15,8 @@ from manifests.words.errors import MalformedError
 TELEMETRY_TYPE = "application/vnd.waybill.telemetry.v1+json"
 MAX_TELEMETRY = 1 << 20
 MAX_ROWS = 100_000
+# Rows in one report of a signal whose contract states no number: results of handlers, states of probes.
+MAX_MOMENTS = 256
 HANDLER_RESULT_TYPE = "application/vnd.waybill.handler-result.v1+json"
 MAX_HANDLER_RESULT = 64 << 10
 

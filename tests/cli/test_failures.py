@@ -91,13 +91,13 @@ class Customer:
         ok(waybill("fleet", "import", medium, *self.media, "--fleet", fleet), 0, 14)
         page = ok(waybill("fleet", "show", SITE_ID, "--json", "--fleet", fleet)).json
         text = ok(waybill("fleet", "show", SITE_ID, "--fleet", fleet)).out
-        told: dict[str, str] = {row["id"]: row["text"] for row in page["diagnoses"]}
+        named: dict[str, str] = {row["id"]: row["text"] for row in page["diagnoses"]}
         lines = text.splitlines()
         # Right after the line of the site, before everything else.
-        assert [line.removeprefix("! ") for line in lines[1 : 1 + len(told)]] == [
+        assert [line.removeprefix("! ") for line in lines[1 : 1 + len(named)]] == [
             row["text"] for row in page["diagnoses"]
         ]
-        return told
+        return named
 
 
 def enrolled(folder: Path, vendor: Vendor, *changes: tuple[str, str], site: Path | None = None) -> Customer:
@@ -175,9 +175,9 @@ def test_disk_nearly_full(tmp_path: Path) -> None:
         # Something else on the host fills the disk, all but a few blocks.
         filler = small / "filler"
         filler.write_bytes(bytes(shutil.disk_usage(small).free - (200 << 10)))
-        told = customer.diagnoses()
-        assert set(told) == {"disk-full"}
-        assert told["disk-full"].startswith("the disk is nearly full: 0 of 64 MiB free (0 %)")
+        named = customer.diagnoses()
+        assert set(named) == {"disk-full"}
+        assert named["disk-full"].startswith("the disk is nearly full: 0 of 64 MiB free (0 %)")
         # The disk is whole again: so is the site.
         filler.unlink()
         assert customer.diagnoses("after") == {}
@@ -197,8 +197,8 @@ def test_certificate_near_expiry(tmp_path: Path) -> None:
         (customer.site / "tls").mkdir(exist_ok=True)
         authority.cert_pem.write_to_path(str(customer.site / "tls" / "authority.pem"))
         customer.bring(vendor)
-        told = customer.diagnoses()
-    assert told == {"certificate-expiry": "the certificate of endpoint api expires in 5 days"}
+        named = customer.diagnoses()
+    assert named == {"certificate-expiry": "the certificate of endpoint api expires in 5 days"}
 
 
 @contextmanager
@@ -217,8 +217,8 @@ def with_registry(tmp_path: Path) -> Iterator[tuple[Customer, RunningRegistry]]:
 def test_registry_unreachable(tmp_path: Path) -> None:
     with with_registry(tmp_path) as (customer, registry):
         registry.stop()
-        told = customer.diagnoses()
-        assert told == {
+        named = customer.diagnoses()
+        assert named == {
             "registry-unreachable": "the site's registry cannot be reached; its images could not be looked at: api"
         }
         registry.start()
@@ -229,9 +229,9 @@ def test_image_missing_in_the_registry(tmp_path: Path) -> None:
     with with_registry(tmp_path) as (customer, registry):
         # Somebody cleaned up the registry's storage.
         shutil.rmtree(registry.root / "docker/registry/v2/repositories")
-        told = customer.diagnoses()
+        named = customer.diagnoses()
     text = "1 image is missing or incomplete where the release placed it: api (step images)"
-    assert told == {"image-missing": text}
+    assert named == {"image-missing": text}
 
 
 def test_image_missing_in_the_store(tmp_path: Path) -> None:
@@ -251,9 +251,9 @@ def test_probe_flapping(tmp_path: Path) -> None:
         server.alternates, server.asked = True, 0
         for _ in range(4):
             ok(waybill("report", "--new", "--site", customer.site))
-        told = customer.diagnoses()
-    assert set(told) == {"probe-flapping"}
-    assert re.match(r"probe up flaps: [34] of its last [67] results passed, with [45] changes", told["probe-flapping"])
+        named = customer.diagnoses()
+    assert set(named) == {"probe-flapping"}
+    assert re.match(r"probe up flaps: [34] of its last [67] results passed, with [45] changes", named["probe-flapping"])
 
 
 def test_clock_far_off(tmp_path: Path) -> None:
@@ -278,9 +278,9 @@ waybill.main()
     fleet = tmp_path / "ledger"
     ok(waybill("fleet", "enroll", customer.site / "outbox/enrolment.json", "--fleet", fleet))
     ok(waybill("fleet", "import", medium, *customer.media, "--fleet", fleet), 0, 14)
-    (told,) = ok(waybill("fleet", "show", SITE_ID, "--json", "--fleet", fleet)).json["diagnoses"]
+    (named,) = ok(waybill("fleet", "show", SITE_ID, "--json", "--fleet", fleet)).json["diagnoses"]
     span = "2025-12-23T03:02:05Z is 10d behind 2026-01-02T03:04:05Z"
-    assert told == {"id": "clock-off", "text": f"the site's clock is far off: {span}, which a release proves"}
+    assert named == {"id": "clock-off", "text": f"the site's clock is far off: {span}, which a release proves"}
 
 
 def test_medium_damaged(tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ def test_medium_damaged(tmp_path: Path) -> None:
     path = tmp_path / "stick.tar"
     path.write_bytes(damaged)
     customer.run("receive", path, code=7)
-    told = customer.diagnoses()
-    assert set(told) == {"medium-damaged"}
-    assert told["medium-damaged"].startswith("the last bundle was damaged when it arrived (20")
+    named = customer.diagnoses()
+    assert set(named) == {"medium-damaged"}
+    assert named["medium-damaged"].startswith("the last bundle was damaged when it arrived (20")
     # The same release on a whole medium: nothing is wrong any more.
     path.write_bytes(whole)
     customer.run("receive", path)
@@ -325,11 +325,11 @@ def test_process_restarting(tmp_path: Path) -> None:
         until = time.monotonic() + 40
         while log.read_text().count("exited: app-g1") < 3 and time.monotonic() < until:
             time.sleep(0.2)
-        told = customer.diagnoses()
+        named = customer.diagnoses()
     finally:
         stop(customer.site)
-    assert set(told) == {"service-restarts"}
-    assert re.match(r"the service of step app ended by itself [3-9] times and was started", told["service-restarts"])
+    assert set(named) == {"service-restarts"}
+    assert re.match(r"the service of step app ended by itself [3-9] times and was started", named["service-restarts"])
 
 
 def test_wrong_config(tmp_path: Path) -> None:
@@ -359,14 +359,14 @@ def test_wrong_config(tmp_path: Path) -> None:
         assert customer.diagnoses("before") == {}
         customer.settings((rf"port: {port}\b", f"port: {free_port()}"))
         customer.install("config", code=10)
-        told = customer.diagnoses()
+        named = customer.diagnoses()
     finally:
         stop(site)
-    assert set(told) == {"config-wrong"}
+    assert set(named) == {"config-wrong"}
     assert re.fullmatch(
         r"the configuration of generation 2 \(0\.1\.0\) does not work: probe \S+ did not pass; "
         r"the site went back to the generation before",
-        told["config-wrong"],
+        named["config-wrong"],
     )
 
 
@@ -395,7 +395,7 @@ def test_migration_halfway(tmp_path: Path, fate: str) -> None:
     (db.parent / "fate").chmod(0o644)
     if fate == "broken":
         customer.bring(SECOND, code=10)
-        told = customer.diagnoses()
+        named = customer.diagnoses()
         end = "failed half-way; the site went back to the generation before"
     else:
         customer.media.append(SECOND.write(tmp_path / "b2.tar"))
@@ -408,10 +408,10 @@ def test_migration_halfway(tmp_path: Path, fate: str) -> None:
             time.sleep(0.1)
         running.send_signal(signal.SIGKILL)
         running.wait()
-        told = customer.diagnoses()
+        named = customer.diagnoses()
         end = "was cut off half-way; it is unfinished, and `waybill recover` at the site goes on"
-    assert set(told) == {"migration-halfway"}
-    assert told["migration-halfway"] == f"migration two of generation 2 (1.1.0) {end}"
+    assert set(named) == {"migration-halfway"}
+    assert named["migration-halfway"] == f"migration two of generation 2 (1.1.0) {end}"
 
 
 def journal(site: Path) -> bytes:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from manifests.documents import report as r
 from manifests.documents.contract import Contract, Signal
-from manifests.documents.telemetry import MAX_TELEMETRY, SignalRows, Telemetry, TelemetryRow
+from manifests.documents.telemetry import MAX_MOMENTS, MAX_TELEMETRY, SignalRows, Telemetry, TelemetryRow
 from manifests.words.canonical import encode
 from manifests.words.digest import Blob, digest_of
 from manifests.words.time import parse_time
@@ -18,8 +18,6 @@ from verifier.rules.telemetry_rows import refusal
 TOO_MANY = "too-many"
 TOO_LARGE = "too-large"
 SEVERAL = "several"
-# Of a signal without `rows` in the contract.
-MAX_MOMENTS = 256
 # Entries under `dropped` of a report, which has place for 256.
 MAX_DROPS = 64
 
