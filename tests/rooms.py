@@ -34,6 +34,10 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
         "differences": ("What is in a release, and what differs from another?", "the bundle that it is given"),
         "signing": ("How is a signature made: file, token, program, detached?", "keys, and the program that is named"),
         "registry": ("How is a container registry read and written?", "the network"),
+        "kubernetes": (
+            "What do charts and manifests hold, and which images do they name?",
+            "the chart that it is given, and the program that renders it",
+        ),
         "commands": ("keygen, sign, lint", "click"),
     },
     "verifier": {

@@ -139,11 +139,19 @@ class FileEntry(Document, frozen=True, kw_only=True, gc=False):
     executable: bool = False
 
 
+class ImageReference(Document, frozen=True, kw_only=True):
+    """How manifests name an image of the release; a site replaces it by the image in its own registry."""
+
+    reference: Annotated[str, Meta(pattern=r"\A[!-~]{1,512}\Z")]
+    image: Name
+
+
 class FileSet(Document, frozen=True, kw_only=True):
     """A folder of regular files for the ``files`` driver; entries sorted by path."""
 
     name: Name
     entries: Annotated[tuple[FileEntry, ...], Meta(min_length=1, max_length=100_000)]
+    references: Annotated[tuple[ImageReference, ...], Meta(max_length=10_000)] = ()
 
 
 class Chart(Document, frozen=True, kw_only=True):
@@ -151,6 +159,7 @@ class Chart(Document, frozen=True, kw_only=True):
     digest: Digest
     size: Size
     registry_value: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,128}\Z")] | None = None
+    references: Annotated[tuple[ImageReference, ...], Meta(max_length=10_000)] = ()
 
 
 class Program(Document, frozen=True, kw_only=True):

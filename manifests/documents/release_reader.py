@@ -106,6 +106,19 @@ def _check_files(release: Release, refuse: WrongRelease) -> None:
             raise refuse("a path is both a file and a folder", f"files[{i}].entries")
 
 
+def _check_references(release: Release, refuse: WrongRelease) -> None:
+    """Each text that names an image is there once, in order, and the image is in the release."""
+    images = {image.name for image in release.images}
+    parts = {f"files[{i}]": files.references for i, files in enumerate(release.files)}
+    parts |= {f"charts[{i}]": chart.references for i, chart in enumerate(release.charts)}
+    for place, references in parts.items():
+        texts = [reference.reference for reference in references]
+        if texts != sorted(set(texts)):  # F-8.23
+            raise refuse("references are not sorted, each once", f"{place}.references")
+        if missing := {reference.image for reference in references} - images:  # F-8.23
+            raise refuse(f"{', '.join(sorted(missing))} is not among the images", f"{place}.references")
+
+
 def _check_handlers(release: Release, refuse: WrongRelease) -> None:
     programs = {program.name for program in release.programs}
     for i, handler in enumerate(release.handlers):
@@ -159,6 +172,7 @@ _CHECKS = (
     _check_images,
     _check_signers,
     _check_files,
+    _check_references,
     _check_handlers,
     _check_steps,
     _check_probes,

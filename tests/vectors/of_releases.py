@@ -66,6 +66,12 @@ def again(path: str) -> Callable[[Fields], object]:
 
 PROBE = {"every_seconds": 5, "name": "up", "tcp": {"endpoint": "api"}}
 PROGRAM = {"files": {"linux/amd64": {"digest": ZEROS, "size": 1}}, "name": "tool"}
+
+
+def _reference(text: str, image: str = "api") -> Fields:
+    return {"image": image, "reference": text}
+
+
 HANDLER = {
     "does": "x",
     "limits": {"memory_bytes": 1, "output_bytes": 1, "seconds": 1},
@@ -265,8 +271,15 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         "Parts of release.json that do not agree: audience (F-8.3), floor (F-8.4), ways (F-8.5), members (F-8.12, "
         "F-8.13), names given twice (F-8.14), what is absent (F-8.21), images and their signers (F-8.6, F-8.15, "
         "F-8.16), files (F-8.7), handlers (F-8.8), the install plan (F-8.9), probes (F-8.10), "
-        "needs of the host (F-8.22).",
+        "needs of the host (F-8.22), references to images in manifests (F-8.23).",
         {
+            "references": saying(put("files.0.references", [_reference("a.example/x:1"), _reference("b.example/x:1")])),
+            "references-turned": saying(
+                put("files.0.references", [_reference("b.example/x:1"), _reference("a.example/x:1")])
+            ),
+            "reference-twice": saying(put("files.0.references", [_reference("a.example/x:1")] * 2)),
+            "reference-to-another": saying(put("files.0.references", [_reference("a.example/x:1", "other")])),
+            "reference-with-space": saying(put("files.0.references", [_reference("a.example/x: 1")])),
             "audience-nobody": saying(put("audience", {})),
             "audience-everyone-and-some": saying(put("audience.everyone", True)),
             "audience-customers-alone": saying(put("audience", {"customers": ["a"]})),
