@@ -16,8 +16,8 @@ import msgspec
 
 from content.differences.compare_values import show_values
 from manifests.authored.site_yaml import SecretFile, SiteFile
-from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
-from manifests.documents.handler_use import value_words
+from manifests.documents.handler_catalogue import BUILT_IN, COMPONENT_WORDS, RESULTS
+from manifests.documents.handler_use import PART, value_words
 from tests.rooms import PACKAGES, ROOMS
 from waybill import COMMANDS, cli
 
@@ -222,8 +222,8 @@ def handlers() -> str:
     """A section for each handler of the verifier."""
     parts = []
     for name, handler in BUILT_IN.items():
-        given = "; ".join(f"`{key}`: {value_words(values)}" for key, values in handler.parameters.items())
-        given = given.replace(": none runs", "")
+        part = COMPONENT_WORDS.get(name, PART)
+        given = "; ".join(f"`{key}`: {value_words(values, None, part)}" for key, values in handler.parameters.items())
         states = "; ".join(f"`{key}`: {show_values(values)}" for key, values in RESULTS[name].items())
         limits = f", at most {handler.limits.seconds} s" if handler.risk == "read-only" else ""
         parts.append(

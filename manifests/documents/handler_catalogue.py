@@ -10,6 +10,10 @@ from typing import Literal
 from manifests.documents.contract import Values
 from manifests.documents.release import Handler, Limits
 
+RESTART = "restart-component"
+RETRY = "retry-step"
+# What a parameter of type `component` names in words, of handlers for which it is not every part of the release.
+COMPONENT_WORDS = {RESTART: "a service of the running release", RETRY: "a failed step of an inconsistent site"}
 # The first word of a definition that no program of a release carries out.
 WAYBILL = "waybill"
 Risk = Literal["read-only", "reversible", "disruptive", "changes-data"]
@@ -149,10 +153,11 @@ BUILT_IN: dict[str, Handler] = {
         ),
         _built_in(
             "retry-step",
-            "tries the failed step of an inconsistent site once more, as `waybill recover` does",
+            "tries a failed step of an inconsistent site once more, then goes on as `waybill recover` does",
             "do what the failed install or rollback was approved to do",
             risk="disruptive",
             seconds=3600,
+            parameters={"step": Values(type="component")},
         ),
         _built_in(
             "push-images-again",

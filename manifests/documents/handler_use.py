@@ -16,6 +16,8 @@ from manifests.words.version import parse_version
 HANDLER_USE_TYPE = "application/vnd.waybill.handler-use.v1+json"
 MAX_HANDLER_USE = 64 << 10
 
+# What a parameter of type `component` names, of a handler that does not say more.
+PART = "a part of the running release"
 # An integer, a word of an enumeration, a truth value, a version, a digest or a name: no space, no slash, no quote.
 ParameterText = Annotated[str, Meta(pattern=r"\A(-?[0-9]{1,16}|[A-Za-z0-9][A-Za-z0-9._:+-]{0,127})\Z")]
 Parameters = Annotated[dict[Word, ParameterText], Meta(max_length=64)]
@@ -53,11 +55,14 @@ def parse_handler_use(data: bytes, what: str = "use of a handler") -> HandlerUse
     return parse(data, HandlerUse, what, max_bytes=MAX_HANDLER_USE)
 
 
-def parameter_problem(handler: Handler, parameters: Mapping[str, str], components: Collection[str]) -> str | None:
+def parameter_problem(
+    handler: Handler, parameters: Mapping[str, str], components: Collection[str], part: str = PART
+) -> str | None:
     """Return why the parameters are not those of the handler, in words; None if each is of its type.
 
     Args:
-        components: Names of the parts of the running release, for parameters of type ``component``.
+        components: Names that a parameter of type ``component`` may have.
+        part: What they name, in words.
     """
     if unknown := sorted(set(parameters) - set(handler.parameters)):
         return f"{handler.name} has no parameter {', '.join(unknown)}"
@@ -65,7 +70,7 @@ def parameter_problem(handler: Handler, parameters: Mapping[str, str], component
         return f"{handler.name} needs the parameter {', '.join(missing)}"
     for name, values in handler.parameters.items():
         if not is_value(values, parameters[name], components):
-            return f"parameter {name} is {parameters[name]}, expected {value_words(values, components)}"
+            return f"parameter {name} is {parameters[name]}, expected {value_words(values, components, part)}"
     return None
 
 
@@ -89,8 +94,8 @@ def is_value(values: Values, text: str, components: Collection[str]) -> bool:
             return False
 
 
-def value_words(values: Values, components: Collection[str] = ()) -> str:
-    """Return in words what a parameter may be."""
+def value_words(values: Values, components: Collection[str] | None = None, part: str = PART) -> str:
+    """Return in words what a parameter may be; without ``components`` where they are not known."""
     if values.enum is not None:
         return f"one of {', '.join(values.enum)}"
     if values.integer is not None:
@@ -98,7 +103,7 @@ def value_words(values: Values, components: Collection[str] = ()) -> str:
     if values.duration is not None:
         return f"seconds from {values.duration[0]} to {values.duration[1]}"
     if values.type == "component":
-        return f"a part of the running release: {', '.join(sorted(components)) or 'none runs'}"
+        return part if components is None else f"{part}: {', '.join(sorted(components)) or 'there is none'}"
     return {"bool": "true or false", "digest": "sha256: and 64 hex digits"}.get(values.type or "", "a version")
 
 

@@ -196,16 +196,20 @@ def _item(head: ItemHead, look: Callable[[], Waiting | None]) -> list[Waiting]:
     return failed if waiting is None else [waiting]
 
 
-def _releases(site: Site) -> list[Waiting]:
+def waiting_releases(site: Site) -> list[ReceivedRelease]:
     """Return the received releases of the followed channels that are newer than the running one.
 
     One below the floor is left out: it can never be installed here. At a site that runs below its floor, such
     releases are newer than the running one.
     """
-    installs = site.state.installs
     followed = {site.state.channel, proposed_channel(site.path)}
-    newest = {received.item: received for received in installs.releases}
-    ahead = [received for received in newest.values() if received.channel in followed and _ahead(site, received)]
+    newest = {received.item: received for received in site.state.installs.releases}
+    return [received for received in newest.values() if received.channel in followed and _ahead(site, received)]
+
+
+def _releases(site: Site) -> list[Waiting]:
+    installs = site.state.installs
+    ahead = waiting_releases(site)
     waiting = []
     for received in ahead:
         left = installs.last_rollback_from(received.release)

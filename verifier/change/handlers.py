@@ -1,20 +1,21 @@
 """Handlers at this site: which there are, whether a use of one is allowed, and the plan that people approve for it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from manifests.documents.consignment import Request, peek_consignment
-from manifests.documents.contract import Signal
-from manifests.documents.handler_catalogue import BUILT_IN
-from manifests.documents.handler_use import HandlerUse, parameter_problem
+from manifests.documents.contract import Contract, Signal
+from manifests.documents.handler_catalogue import BUILT_IN, COMPONENT_WORDS, RESTART, RETRY
+from manifests.documents.handler_use import PART, HandlerUse, parameter_problem
 from manifests.documents.plan import Plan
 from manifests.documents.release import Handler, Release, handler_digest
 from manifests.words.errors import RefusedError, UsageError
 from verifier.change.release_papers import contract_in_force
 from verifier.rules.agreement import ApprovalRequest
 from verifier.site.folder import Site
-from verifier.site.generations import read_running
+from verifier.site.generations import Installed, read_running
+from verifier.site.journal.events import Outcome, Planned
 from verifier.site.journal.state import Answered
 from verifier.site.vendor_access import check_served
 from verifier.site.vendor_trust import list_in_force
@@ -26,10 +27,16 @@ NO_SUCH_HANDLER = "no-such-handler"
 
 @dataclass(frozen=True)
 class KnownHandler:
-    """A handler that this site could run. ``release`` has its program; None for a handler of the verifier itself."""
+    """A handler that this site could run.
+
+    Attributes:
+        release: It has the program; None for a handler of the verifier itself.
+        waits: Item of a release that is not installed yet; None when the handler can be asked for.
+    """
 
     handler: Handler
     release: Release | None
+    waits: str | None = None
 
     @property
     def digest(self) -> str:
@@ -85,9 +92,51 @@ def known_handler(site: Site, name: str) -> KnownHandler | None:
     return next((known for known in known_handlers(site) if known.handler.name == name), None)
 
 
-def components_of(site: Site) -> frozenset[str]:
-    """Return what a parameter of type ``component`` may name: install steps, images, file sets, charts, programs."""
+def components_of(site: Site, handler: Handler) -> tuple[frozenset[str], str]:
+    """Return what a parameter of type ``component`` of the handler may name, and what that is in words.
+
+    Of two handlers of the verifier it is what they can do something with; of any other every part of the release.
+    """
+    if handler.name == RETRY:
+        return failed_steps(site), COMPONENT_WORDS[RETRY]
     running = read_running(site)
+    if handler.name == RESTART:
+        return frozenset(services(running.release) if running is not None else ()), COMPONENT_WORDS[RESTART]
+    return _parts(running), PART
+
+
+def services(release: Release) -> dict[str, str]:
+    """Return the install step of each service, by the names that it has: that step and its file sets."""
+    kept = [step for step in release.install if step.keep_running is not None]
+    by_files = {name: step.step for step in reversed(kept) for name in step.files}
+    return {**by_files, **{step.step: step.step for step in kept}}
+
+
+def failed_steps(site: Site) -> frozenset[str]:
+    """Return the steps and backups whose last attempt failed in the change that left the site inconsistent.
+
+    Where no step failed, it is the act that did, such as `switch`; also where ``current`` names what nobody installed.
+    Empty at a site that is not inconsistent.
+    """
+    if not site.state.installs.inconsistent:
+        return frozenset()
+    steps: dict[str, bool] = {}
+    acts: dict[str, bool] = {}
+    for entry in site.entries:
+        match entry.record.event:
+            case Planned():
+                steps, acts = {}, {}
+            case Outcome(act=act, step=None, result=result):
+                acts[act] = result == "done"
+            case Outcome(step=str(step), result=result):
+                steps[step] = result == "done"
+            case _:
+                continue
+    failed = [{name for name, done in results.items() if not done} for results in (steps, acts)]
+    return frozenset(failed[0] or failed[1] or {"switch"})
+
+
+def _parts(running: Installed | None) -> frozenset[str]:
     if running is None:
         return frozenset()
     release = running.release
@@ -112,7 +161,7 @@ def refusal_of(site: Site, name: str, parameters: Mapping[str, str]) -> Refusal 
     if revoked is not None and known.digest in revoked.handlers:
         words = f"the handler {name} is revoked by list {revoked.version}"
         return Refusal("revoked", words, "ask the vendor for a release with another version of it")
-    problem = parameter_problem(known.handler, parameters, components_of(site))
+    problem = parameter_problem(known.handler, parameters, *components_of(site, known.handler))
     if problem is not None:
         return Refusal("wrong-parameters", problem, f"run `waybill show {name}` to see its parameters")
     return None
@@ -197,11 +246,17 @@ def _plan(site: Site, use: HandlerUse) -> Plan:
 def leaving_signal(site: Site, known: KnownHandler) -> Signal | None:
     """Return the signal of the contract in force that takes the values of the handler; None when none leave.
 
-    A handler of a release names its signal. For one of the verifier the contract has one from it. A signal that
-    ``site.yaml`` withholds does not leave.
+    A signal that ``site.yaml`` withholds does not leave.
     """
     contract, running = contract_in_force(site)[0], read_running(site)
-    withheld = running.settings.telemetry.withhold if running is not None else ()
+    return signal_of(contract, running.settings.telemetry.withhold if running is not None else (), known)
+
+
+def signal_of(contract: Contract | None, withheld: Sequence[str], known: KnownHandler) -> Signal | None:
+    """Return the signal of the contract for the values of the handler. Pure.
+
+    A handler of a release names its signal. For one of the verifier the contract has one from it.
+    """
     for signal in contract.signals if contract is not None else ():
         if signal.name in withheld:
             continue

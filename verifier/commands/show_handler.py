@@ -7,9 +7,10 @@ import msgspec
 from console.result import Result
 from manifests.words.digest import NAME
 from manifests.words.errors import HostError, UsageError
-from verifier.change.handlers import known_handlers
+from verifier.change.handlers import KnownHandler, known_handlers
 from verifier.commands.site_options import open_here
-from verifier.handlers.possible import handler_fields, host_problem
+from verifier.handlers.possible import explained_handlers, handler_fields, host_problem
+from verifier.site.folder import Site
 
 
 def show_handler(file: Path, place: Path | None) -> Result | None:
@@ -24,24 +25,35 @@ def show_handler(file: Path, place: Path | None) -> Result | None:
         site = open_here(place)
     except UsageError:
         return None
-    handlers = {known.handler.name: known for known in known_handlers(site)}
-    if name not in handlers:
-        names = ", ".join(sorted(handlers))
-        waiting = "`waybill review ITEM` shows those of a release that waits"
+    explained = explained_handlers(site, name)
+    if not explained:
+        names = ", ".join(sorted(known.handler.name for known in known_handlers(site)))
+        waiting = "`waybill review ITEM` lists those of a release that waits"
         remedy = f"name a file, or a handler of this site: {names}; {waiting}"
         raise HostError("no such file or folder, and no such handler", where=name, remedy=remedy)
-    known = handlers[name]
+    text = "\n\n".join(_text(site, known) for known in explained)
+    data = _data(site, explained[0])
+    # Another definition under the same name, of a release that waits.
+    data["others"] = [_data(site, known) for known in explained[1:]]
+    return Result(text, data)
+
+
+def _text(site: Site, known: KnownHandler) -> str:
     fields = handler_fields(site, known)
     width = max(len(field) for field, _ in fields)
-    policy, problem_here = site.policy.commands, host_problem(site, known)
-    data: dict[str, object] = {
+    return "\n".join(f"{field.ljust(width)}  {words}" for field, words in fields)
+
+
+def _data(site: Site, known: KnownHandler) -> dict[str, object]:
+    name, policy, problem_here = known.handler.name, site.policy.commands, host_problem(site, known)
+    return {
         "handler": name,
         "digest": known.digest,
         "definition": msgspec.to_builtins(known.handler),
         "release": known.release.version if known.release else None,
+        "waits": known.waits,
         "listed": name in policy,
         "needs": policy.get(name),
         "possible": problem_here is None,
         "problem": problem_here.problem if problem_here else None,
     }
-    return Result("\n".join(f"{field.ljust(width)}  {words}" for field, words in fields), data)

@@ -7,6 +7,7 @@ site, as a digest in the journal. What it writes to stderr is shown to people at
 import os
 from collections.abc import Mapping
 
+from manifests.authored.site_yaml import SiteFile
 from manifests.documents.contract import Signal
 from manifests.documents.handler_use import arguments
 from manifests.documents.release import Handler, Release
@@ -27,7 +28,6 @@ from verifier.runtime.program_files import (
     program_of,
     this_platform,
 )
-from verifier.site.generations import Installed
 
 # A handler has no file to write but what it keeps in its own folder, which is removed.
 MAX_FILE = 16 << 20
@@ -35,7 +35,7 @@ MAX_FILE = 16 << 20
 MAX_STATED = 64 << 10
 
 
-def check_program(installed: Installed, handler: Handler) -> ProgramAccount:
+def check_program(release: Release, settings: SiteFile, handler: Handler) -> ProgramAccount:
     """Check that this host can run the handler; run nothing. Return the account that it runs as.
 
     Raises:
@@ -44,16 +44,16 @@ def check_program(installed: Installed, handler: Handler) -> ProgramAccount:
     """
     from verifier.runtime.sandbox import check_sandbox  # loaded only where a program is run
 
-    account = find_program(installed, handler)
+    account = find_program(release, settings, handler)
     check_sandbox(account)
     return account
 
 
-def find_program(installed: Installed, handler: Handler) -> ProgramAccount:
+def find_program(release: Release, settings: SiteFile, handler: Handler) -> ProgramAccount:
     """Return the account that the handler's program runs as, if there is one and the program is for this host."""
-    settings = installed.settings.drivers.program
-    account = find_account(None if settings is None else settings.user, ours=os.geteuid())
-    choose_file(program_of(installed.release, handler.run), this_platform())
+    program = settings.drivers.program
+    account = find_account(None if program is None else program.user, ours=os.geteuid())
+    choose_file(program_of(release, handler.run), this_platform())
     return account
 
 
@@ -62,7 +62,7 @@ def run_program_handler(context: HandlerContext, asked: UseRequest) -> HandlerOu
     from verifier.runtime.sandbox import ProgramRun, run_program  # loaded only where a program is run
 
     site, handler, installed = context.site, asked.known.handler, context.running()
-    account = check_program(installed, handler)
+    account = check_program(installed.release, installed.settings, handler)
     program = program_of(installed.release, handler.run)
     folder = site.generation_folder(installed.number)
     placed = place_program(site.disk, site.blobs, folder, program, this_platform())

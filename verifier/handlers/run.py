@@ -14,6 +14,7 @@ from types import FrameType
 from typing import cast
 
 from manifests.documents.contract import Signal
+from manifests.documents.handler_catalogue import RETRY
 from manifests.documents.telemetry import Value
 from manifests.trust.private_keys import Signer
 from manifests.words.canonical import encode
@@ -32,8 +33,6 @@ from verifier.site.folder import Site
 from verifier.site.journal.chain import one_line
 from verifier.site.journal.events import HandlerAsked, HandlerBegan, HandlerEnded, RequestRefused
 
-# It is there for a site where a change is unfinished.
-RETRY = "retry-step"
 # Reasons for which a request that waits is answered for good.
 _FINAL = (NO_SUCH_HANDLER, "not-in-policy", "revoked", "wrong-parameters", "outside-window")
 
@@ -210,10 +209,12 @@ def _judge(site: Site, item: str) -> UseRequest:
 def _check_possible(context: HandlerContext, asked: UseRequest) -> None:
     """Raise unless no change is unfinished, as far as the handler changes anything, and its program can run here."""
     handler = asked.known.handler
+    # RETRY is there for a site where a change is unfinished.
     if handler.risk != "read-only" and handler.name != RETRY:
         check_idle(context.site)
     if asked.known.release is not None:
-        check_program(context.running(), handler)
+        installed = context.running()
+        check_program(installed.release, installed.settings, handler)
 
 
 def _perform(context: HandlerContext, asked: UseRequest) -> tuple[HandlerOutput, WaybillError | None]:

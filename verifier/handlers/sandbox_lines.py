@@ -31,7 +31,7 @@ def sandbox_lines(site: Site) -> tuple[str, ...]:
     tried: dict[object, RefusedError | None] = {}
     for handler in listed:
         try:
-            account = find_program(installed, handler)
+            account = find_program(installed.release, installed.settings, handler)
             if account not in tried:
                 tried[account] = refusal_of_check(partial(check_sandbox, account))
             problem = tried[account]

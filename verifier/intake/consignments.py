@@ -9,6 +9,7 @@ from manifests.words.canonical import encode
 from manifests.words.errors import RefusedError, WaybillError
 from verifier.change.below_floor import AuthorisationStatus, authorisation_status, verify_carried
 from verifier.change.handlers import NO_SUCH_HANDLER, refusal_of, window_refusal
+from verifier.intake.request_status import RequestStatus, arrival_statuses, present_statuses
 from verifier.site.folder import Site
 from verifier.site.journal.chain import read_journal
 from verifier.site.journal.events import Alarm, Answer, Consigned
@@ -32,7 +33,7 @@ class ReceivedConsignment:
 
     Attributes:
         new: False when the same consignment was received before.
-        answers: The outcome of each of its requests.
+        answers: The outcome of each of its requests as it is now.
         authorisations: Status of each authorisation that a new one contains.
     """
 
@@ -40,7 +41,7 @@ class ReceivedConsignment:
     number: int
     new: bool
     acknowledged: int | None
-    answers: tuple[Answer, ...]
+    answers: tuple[RequestStatus, ...]
     authorisations: tuple[AuthorisationStatus, ...] = ()
 
 
@@ -69,10 +70,12 @@ def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = sil
     where = str(parsed.path)
     _check_meant_for(consignment, state, where)  # 3
     # Read again: entries since the site was opened count too.
-    for entry in read_journal(site.path / "journal")[0]:
+    entries = read_journal(site.path / "journal")[0]
+    for entry in entries:
         before = entry.record.event
         if isinstance(before, Consigned) and before.digest == signed.digest:
-            return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, before.answers)
+            statuses = present_statuses(before, site.state, entries)
+            return ReceivedConsignment(parsed.path, before.number, False, before.acknowledged, statuses)
     _check_number(consignment, state, where)  # 4
     try:
         _check_acknowledged(consignment, {report.seq: report.digest for report in reports_written(site)}, where)  # 5
@@ -82,22 +85,21 @@ def receive_consignment(site: Site, parsed: ParsedConsignment, say: Notify = sil
     carried = verify_carried(site, consignment, where)  # 6
     answers = tuple(answer_request(site, request) for request in consignment.requests)
     acknowledged = consignment.acknowledged
-    site.record(  # 7
-        Consigned(
-            number=consignment.number,
-            digest=site.keep_document(parsed.raw),
-            issued_at=consignment.issued_at,
-            challenge=consignment.challenge_digest,
-            acknowledged=acknowledged.seq if acknowledged else None,
-            acknowledged_digest=acknowledged.digest if acknowledged else None,
-            newest=consignment.newest,
-            answers=answers,
-            authorisations=tuple(site.keep_document(one.raw) for one in carried),
-        )
+    event = Consigned(
+        number=consignment.number,
+        digest=site.keep_document(parsed.raw),
+        issued_at=consignment.issued_at,
+        challenge=consignment.challenge_digest,
+        acknowledged=acknowledged.seq if acknowledged else None,
+        acknowledged_digest=acknowledged.digest if acknowledged else None,
+        newest=consignment.newest,
+        answers=answers,
+        authorisations=tuple(site.keep_document(one.raw) for one in carried),
     )
+    site.record(event)  # 7
     seq = acknowledged.seq if acknowledged else None
     permits = tuple(authorisation_status(site, one) for one in carried)
-    return ReceivedConsignment(parsed.path, consignment.number, True, seq, answers, permits)
+    return ReceivedConsignment(parsed.path, consignment.number, True, seq, arrival_statuses(event), permits)
 
 
 def _check_meant_for(consignment: Consignment, state: SiteState, where: str) -> None:

@@ -14,10 +14,9 @@ else:
 
 def received_requests(state: SiteState, event: events.Consigned, record: events.Record) -> tuple[Answered, ...]:
     """Return the requests of a consignment, in its order."""
-    several = len(event.answers) > 1
     return tuple(
         Answered(
-            item=f"c-{event.number}.{i}" if several else f"c-{event.number}",
+            item=request_item(event, i),
             consignment=event.number,
             request=answer.request,
             handler=answer.handler,
@@ -29,8 +28,13 @@ def received_requests(state: SiteState, event: events.Consigned, record: events.
             reason=answer.reason,
             last_report=answer.last_report,
         )
-        for i, answer in enumerate(event.answers, 1)
+        for i, answer in enumerate(event.answers)
     )
+
+
+def request_item(event: events.Consigned, index: int) -> str:
+    """Return the item of a request: ``c-12``, or ``c-12.2`` for the second of several."""
+    return f"c-{event.number}.{index + 1}" if len(event.answers) > 1 else f"c-{event.number}"
 
 
 def close_windows(requests: Iterable[Answered], seq: int) -> tuple[Answered, ...]:

@@ -22,7 +22,7 @@ from manifests.documents.handler_use import arguments
 from manifests.documents.release import Handler
 from manifests.words.canonical import decode, encode
 from manifests.words.errors import RefusedError
-from tests.handling import handling_place, run
+from tests.handling import consign, handling_place, request, run
 from tests.place import Place
 from verifier.handlers import run as run_module
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan
@@ -167,19 +167,31 @@ def test_connectivity_tells_the_answers_apart(tmp_path: Path) -> None:
     assert values == {"endpoints": 2, "reachable": 1, "refused": 1, "timed_out": 0, "failed": 0}
 
 
-def test_what_is_no_service_is_not_restarted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    touched: list[str] = []
+def test_what_is_no_service_is_refused_before_it_becomes_an_item(place: Place, tmp_path: Path) -> None:
+    """`app` and `tool` are parts of the release, and neither is kept running."""
+    for name in ("app", "tool"):
+        with pytest.raises(RefusedError) as error:
+            run(place, "restart-component", component=name)
+        assert error.value.finding == "wrong-parameters"
+        assert f"is {name}, expected a service of the running release: there is none" in error.value.problem
+    consign(place, tmp_path, request("restart-component", parameters={"component": "app"}))
+    (use,) = place.open().state.reports.answered
+    assert (use.outcome, use.reason) == ("refused", "wrong-parameters")
+    assert place.open().state.reports.local == ()
 
-    def touch(self: FilesDriver, plan: DriverPlan, context: DriverContext) -> None:
-        touched.append(plan.step.step)
 
-    monkeypatch.setattr(FilesDriver, "deactivate", touch)
-    result = run(place, "restart-component", component="app")
-    assert (result.outcome, result.reason, touched) == ("failed", "not-kept-running", [])
+def test_a_site_where_nothing_failed_has_no_step_to_retry(place: Place, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="needs the parameter step"):
+        run(place, "retry-step")
+    with pytest.raises(RefusedError) as error:
+        run(place, "retry-step", step="app")
+    assert "expected a failed step of an inconsistent site: there is none" in error.value.problem
+    consign(place, tmp_path, request("retry-step", parameters={"step": "app"}))
+    (use,) = place.open().state.reports.answered
+    assert (use.outcome, use.reason) == ("refused", "wrong-parameters")
 
 
-def test_nothing_to_retry_and_no_registry(place: Place) -> None:
-    assert run(place, "retry-step").reason == "nothing-to-retry"
+def test_no_registry(place: Place) -> None:
     assert run(place, "push-images-again").reason == "no-registry"
 
 

@@ -13,7 +13,7 @@ import pytest
 from content.registry.client import Registry
 from content.registry.session import RegistryOptions
 from manifests.documents import release as r
-from manifests.words.errors import InconsistentError, WaitingError
+from manifests.words.errors import InconsistentError, RefusedError, WaitingError
 from tests.handling import allow, handling, handling_place, run
 from tests.migrating import FakePrograms, migrating, put_database, step
 from tests.place import Place, make_place
@@ -58,6 +58,12 @@ def test_a_service_is_restarted_after_its_approval(served: Place) -> None:
     with pytest.raises(WaitingError):
         run(served, "restart-component", component="app")
     assert pid_of(served) == before
+    # A program of the release is no service: nobody is asked to approve that.
+    with pytest.raises(RefusedError) as refused:
+        run(served, "restart-component", component="tool")
+    expected = "parameter component is tool, expected a service of the running release: app, service"
+    assert refused.value.problem == expected
+    assert [use.item for use in served.open().state.reports.local] == ["h-1"]
     result = run(served, "h-1", "ops-1")
     assert (result.outcome, result.values) == ("ran", {"running": True})
     assert pid_of(served, before) != before
@@ -104,13 +110,21 @@ def test_a_stuck_site_tries_again(tmp_path: Path) -> None:
         place.approve(item, person)
     programs.fails = {"migrate two", "undo two", "restore database"}
     assert isinstance(place.install(item).error, InconsistentError)
-    stuck = run(place, "retry-step")
+    # What has failed is named; what has not is refused, and nothing is tried.
+    before = len(programs.did)
+    with pytest.raises(RefusedError) as refused:
+        run(place, "retry-step", step="app")
+    expected = "parameter step is app, expected a failed step of an inconsistent site: database, two"
+    assert refused.value.problem == expected
+    assert len(programs.did) == before
+    stuck = run(place, "retry-step", step="two")
+    assert stuck.lines[0].startswith("two was tried again: ")
     assert (stuck.outcome, stuck.reason, stuck.values["state"]) == ("failed", "inconsistent", "inconsistent")
     # Nothing else that changes something begins meanwhile.
     with pytest.raises(InconsistentError):
         run(place, "rotate-site-key")
     programs.fails = set()
-    done = run(place, "retry-step")
+    done = run(place, "retry-step", step="database")
     assert (done.outcome, done.values) == ("ran", {"state": "confirmed", "generation": 1})
     transaction = place.open().state.installs.transaction
     assert transaction is not None

@@ -1,6 +1,7 @@
 """Uses of handlers that are judged elsewhere: in a request folder, by a list of revocations, on the command line."""
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from manifests.documents.contract import Values
 from manifests.documents.handler_catalogue import BUILT_IN
 from manifests.documents.release import handler_digest
 from manifests.documents.review_request import REQUEST_TYPE, ReviewRequest
@@ -21,7 +23,7 @@ from manifests.words.canonical import encode, parse
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import MalformedError, RefusedError, WaitingError
 from tests.handling import QUEUE, USER, consign, handler, handling, handling_place, request, run
-from tests.place import Place
+from tests.place import Place, make_place
 from tests.vendor import ROOT
 from verifier.approval.approve import sign_answer
 from verifier.approval.items import approvable_of
@@ -39,6 +41,8 @@ from verifier.commands.status import status_command
 from verifier.intake.media import receive_media
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.runtime.drivers.driver import load_driver
+from verifier.runtime.program_files import find_account
+from verifier.runtime.sandbox import check_sandbox
 from verifier.site.journal.events import HandlerBegan
 from verifier.site.vendor_trust import adopt_revocations
 
@@ -191,6 +195,55 @@ def test_the_command_line(place: Place, tmp_path: Path, monkeypatch: pytest.Monk
     assert "policy 2 does not list it" in invoke(place, show_command, "inventory")[1]
     code, text = invoke(place, show_command, "no-such-thing")
     assert (code, "no such file" in text) == (6, True)
+
+
+def test_a_handler_of_a_release_that_waits_is_explained_with_its_release(place: Place, tmp_path: Path) -> None:
+    """New ones, and another definition of one that is there; never the same one again."""
+    changed = msgspec.structs.replace(QUEUE, does="counts jobs faster")
+    fresh = handler("drain", "act", "nothing", risk="disruptive", parameters={"hard": Values(type="bool")})
+    same = handling().handlers[1]
+    vendor = handling("1.1.0", 2, handlers=(changed, fresh, same, handler("inventory", "act", "nothing")))
+    assert invoke(place, show_command, "drain")[0] == 6
+    place.receive(vendor.write(tmp_path / "2.tar"))
+    code, text = invoke(place, show_command, "drain")
+    words = " ".join(text.split())
+    assert code == 0
+    for part in (
+        "of release 1.1.0, which waits as r-1.1.0: it can be run once that is installed",
+        "parameter hard true or false",
+        "policy 2 does not list it",
+        "this host can run it" if sandboxed() else "this host cannot run it",
+    ):
+        assert part in words
+    data = json.loads(invoke(place, show_command, "drain", "--json")[1])
+    assert (data["release"], data["waits"], data["digest"]) == ("1.1.0", "r-1.1.0", handler_digest(fresh))
+    code, text = invoke(place, show_command, "queue-depth")
+    here, waits = (" ".join(part.split()) for part in text.split("\n\n"))
+    assert "of release 1.0.0 digest" in here
+    assert "does queue-depth" in here
+    assert "release 1.1.0, which waits" in waits
+    assert "counts jobs faster" in waits
+    assert "leaves signal queue_depth: jobs, queue" in waits
+    data = json.loads(invoke(place, show_command, "queue-depth", "--json")[1])
+    assert (data["waits"], [other["waits"] for other in data["others"]]) == (None, ["r-1.1.0"])
+    for name in ("once", "inventory"):
+        assert "which waits" not in invoke(place, show_command, name)[1]
+
+
+def test_before_the_first_install_those_of_the_release_are_explained(tmp_path: Path) -> None:
+    place = make_place(tmp_path, vendor := handling())
+    place.receive(vendor.write(tmp_path / "1.tar"))
+    text = invoke(place, show_command, "queue-depth")[1]
+    assert "release 1.0.0, which waits as r-1.0.0" in text
+    assert "cannot run it: site.yaml names no account" in text
+
+
+def sandboxed() -> bool:
+    try:
+        check_sandbox(find_account(USER, ours=os.geteuid()))
+    except RefusedError:
+        return False
+    return True
 
 
 def test_status_names_the_handlers_that_this_host_cannot_run(tmp_path: Path) -> None:

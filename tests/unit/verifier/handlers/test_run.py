@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from manifests.documents import report as r
 from manifests.documents.signed_report import verify_report
@@ -14,6 +15,7 @@ from manifests.words.errors import RefusedError, UsageError, WaitingError
 from tests.handling import allow, consign, handling_place, request, run
 from tests.place import Place
 from verifier.approval.queue import waiting_items
+from verifier.intake.consignments import peek_consignment_file, receive_consignment
 from verifier.reporting.key_change import renew_key
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
@@ -131,6 +133,60 @@ def test_a_window_that_ends_while_the_request_waits(place: Place, tmp_path: Path
     with place.hold() as site:
         place.tell(site, "test")
     assert [(one.outcome, one.reason) for one in newest(place).requests] == [("refused", "outside-window")]
+
+
+def present(place: Place, folder: Path, number: int = 1) -> dict[str, tuple[str, str | None]]:
+    """What `receive` says of the requests of a consignment that it knows."""
+    parsed = peek_consignment_file(folder / f"note-{number}.json")
+    with place.hold("receive") as site:
+        before = site.state.head
+        again = receive_consignment(site, parsed)
+        assert (again.new, site.state.head) == (False, before)
+    return {answer.request: (answer.outcome, answer.reason) for answer in again.answers}
+
+
+def test_a_known_consignment_says_what_became_of_its_requests(place: Place, tmp_path: Path) -> None:
+    """Not what was answered on its arrival; and neither when support has acknowledged the outcome."""
+    asked = (
+        request("inventory", "done"),
+        request("store-check", "left"),
+        request("rotate-site-key", "rejected"),
+        request("nonsense", "odd"),
+        request("health-snapshot", "late", last_report=place.open().state.reports.seq + 2),
+        request("journal-excerpt", "cut-off", parameters={"kind": "note"}),
+        request("connectivity", "unlisted"),
+    )
+    consign(place, tmp_path, *asked)
+    unlisted = ("refused", "not-in-policy")
+    assert present(place, tmp_path) == {
+        **dict.fromkeys(("done", "left", "rejected", "late", "cut-off"), ("waiting", None)),
+        "odd": ("no-such-handler", None),
+        "unlisted": unlisted,
+    }
+    run(place, "c-1.1")
+    place.approve("c-1.3", "ops-1", "reject")
+    with place.hold() as site:
+        began = next(event for event in handler_events(place) if isinstance(event, HandlerBegan))
+        site.record(replace(began, item="c-1.6", handler="journal-excerpt"))
+    assert place.tell is not None
+    for _ in range(2):
+        with place.hold() as site:
+            place.tell(site, "test")
+    now = {
+        "done": ("ran", None),
+        "left": ("waiting", None),
+        "rejected": ("refused", "rejected"),
+        "odd": ("no-such-handler", None),
+        "late": ("refused", "outside-window"),
+        "cut-off": ("unknown", None),
+        "unlisted": unlisted,
+    }
+    assert present(place, tmp_path) == now
+    with place.hold() as site:
+        place.tell(site, "test")
+    consign(place, tmp_path, number=2, acknowledge=True)
+    assert [use.item for use in place.open().state.reports.answered] == ["c-1.2"]
+    assert present(place, tmp_path) == now
 
 
 def test_several_requests_have_an_item_each(place: Place, tmp_path: Path) -> None:
