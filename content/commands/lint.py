@@ -18,7 +18,7 @@ from content.commands.trust_folder import trust_beside_problems, trust_folder_pr
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, authorisation_problems
-from manifests.authored.contract_yaml import ContractFile, compile_contract, contract_problems
+from manifests.authored.contract_yaml import ContractFile, compile_contract, contract_problems, contract_warnings
 from manifests.authored.handwritten import Handwritten, read_handwritten, shape_problems
 from manifests.authored.policy_yaml import PolicyFile, policy_problems
 from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, registries_problems
@@ -94,7 +94,7 @@ def lint_command(files: tuple[Path, ...], schema: str | None, samples: Path | No
     if samples is None:
         return _result(results)
     if [result.kind for result in results] not in (["contract"], ["unknown"]):
-        raise UsageError("--try needs exactly one contract", where="--try", remedy="name contract.yaml alone")
+        raise UsageError("needs exactly one contract", where="--try", remedy="name contract.yaml alone")
     return _tried(_result(results), files[0], samples)
 
 
@@ -106,7 +106,7 @@ def _tried(result: Result, contract: Path, samples: Path) -> Result:
 
     tried = try_contract(compile_contract(read_handwritten(contract)), samples)
     text = "\n".join([result.text, *tried_lines(tried)])
-    return Result(text, {**result.data, "tried": tried_data(tried)})
+    return Result(text, {**result.data, **tried_data(tried)})
 
 
 def _result(results: list[LintResult]) -> Result:
@@ -198,7 +198,7 @@ def _release(file: Handwritten, folder: Path) -> Iterator[LintFinding]:
         for finding in _named_document(kind, folder / getattr(release, kind))
     ]
     yield from wrong
-    if not wrong:
+    if not any(isinstance(finding, WaybillError) for finding in wrong):
         contract = compile_contract(read_handwritten(folder / release.contract))
         rollback = compile_rollback(read_handwritten(folder / release.rollback))
         yield from reference_problems(file, release, contract, rollback)
@@ -325,6 +325,13 @@ def _weak_signers(release: ReleaseFile, folder: Path) -> Iterator[tuple[str, str
                 yield str(path), f"{weakness} (weak)"
 
 
+def _contract(file: Handwritten) -> Iterator[LintFinding]:
+    problems = contract_problems(file)
+    yield from problems
+    if not problems:
+        yield from contract_warnings(file)
+
+
 def _trust(file: Handwritten, folder: Path) -> Iterator[WaybillError]:
     trust = file.to(TrustFile)
     yield from trust_problems(file, trust)
@@ -357,7 +364,7 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
     "trust": _trust,
     "site": lambda file, _: site_problems(file, file.to(SiteFile)),
     "policy": lambda file, folder: iter(policy_problems(file, lambda name: read_public(folder / name))),
-    "contract": lambda file, _: iter(contract_problems(file)),
+    "contract": lambda file, _: _contract(file),
     "rollback": lambda file, _: iter(rollback_problems(file)),
     "registries": _registries,
     "authorisation": lambda file, folder: iter(authorisation_problems(file, bundle_reader(folder))),

@@ -21,6 +21,8 @@ from manifests.words.time import parse_time, rfc3339
 
 # Of the kept state of one collector.
 MAX_STATE = 64 << 20
+# The last second that a time can state: the end of the year 9999.
+LAST_TIME = 253402300799
 # A number that is not whole, as text: canonical JSON has integers only.
 Decimal = Annotated[str, Meta(pattern=r"\A-?[0-9]{1,20}(\.[0-9]{1,20})?(e[+-]?[0-9]{1,3})?\Z")]
 
@@ -92,6 +94,10 @@ class Collector(ABC):
         """Return what has to be kept until the next look: canonical JSON, at most ``MAX_STATE`` bytes."""
 
     @abstractmethod
+    def matched(self) -> bool:
+        """Whether the interval under way has anything of the signal: a series, a line, a span."""
+
+    @abstractmethod
     def _rows(self) -> tuple[TelemetryRow, ...]:
         """Return the rows of the interval that is being counted."""
 
@@ -115,6 +121,13 @@ class Collector(ABC):
     def current_rows(self) -> tuple[TelemetryRow, ...]:
         """Return the rows of the interval under way, up to the last look: its ``seconds`` are what was counted."""
         return Counted().add(self.signal, self._rows(), {}).rows
+
+    def current_until(self) -> datetime | None:
+        """Return when the interval under way ends; None before the first look."""
+        if self.interval is None:
+            return None
+        begin = self.interval.begin - self.interval.begin % self.per
+        return datetime.fromtimestamp(min(begin + self.per, LAST_TIME), UTC)
 
     def _row(self, labels: dict[str, str], values: dict[str, Value]) -> TelemetryRow:
         if self.interval is None:

@@ -76,6 +76,9 @@ class LogCollector(Collector):
             )
         )
 
+    def matched(self) -> bool:
+        return any(self._counts.values())
+
     def _count(self, data: bytes, end: int) -> None:
         """Count the whole lines ``data[:end]``, without those that are too long."""
         start = 0

@@ -103,9 +103,12 @@ class MetricsCollector(Collector):
         self._gauges: dict[Key, float] = {}
         self._known: dict[bytes, tuple[Key, float] | None] = {}
         self._lines = Lines()
+        self._is_text = True
 
     def feed(self, data: bytes) -> None:
         self.consumed += len(data)
+        # The format is text: a zero byte is in no line of it.
+        self._is_text = self._is_text and b"\0" not in data
         for line in self._lines.feed(data):
             self._line(line)
 
@@ -113,6 +116,7 @@ class MetricsCollector(Collector):
         """Count the whole scrape."""
         self._line(self._lines.rest())
         self._dropped[TOO_LONG] += self._lines.too_long
+        self._dropped[MALFORMED] += not self._is_text
         if len(self._scrape.keys() | self._last.keys()) > MAX_SERIES:
             # Series that are gone make place for those that are there.
             self._last = {series: value for series, value in self._last.items() if series in self._scrape}
@@ -139,6 +143,9 @@ class MetricsCollector(Collector):
                 groups=tuple(_kept(key, group) for key, group in sorted(self._groups.items())),
             )
         )
+
+    def matched(self) -> bool:
+        return bool(self._groups)
 
     def _line(self, line: bytes) -> None:
         line = line.strip(b" \t\r")

@@ -130,6 +130,9 @@ class TraceCollector(Collector):
             )
         )
 
+    def matched(self) -> bool:
+        return self._count > 0
+
     def _take(self, document: bytes) -> bool:
         """Count the spans of one document; return False when it is none."""
         try:

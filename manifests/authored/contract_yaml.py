@@ -26,7 +26,10 @@ from manifests.words.canonical import Document, encode
 from manifests.words.digest import Name, Positive, Text, Word
 from manifests.words.errors import WaybillError
 from manifests.words.quantities import parse_duration, parse_size
+from manifests.words.units import show_duration
 
+# Seconds between two looks of contrib/waybill-collect@.timer.
+COLLECT_SECONDS = 300
 _NUMBERS = ("count", "sum", "min", "max", "mean", "last", "increase", "p50", "p90", "p95", "p99")
 # The fields that a collector of each kind can fill; those of a command result are the handler's own.
 FIELDS_OF_KIND = {
@@ -81,6 +84,21 @@ def contract_problems(file: Handwritten) -> Sequence[WaybillError]:
     faults = Faults()
     _compile(file, faults)
     return faults.problems
+
+
+def contract_warnings(file: Handwritten) -> Iterator[tuple[str, str]]:
+    """Yield where and what: intervals that are shorter than the time between two looks at their source.
+
+    The file has to be without problems.
+    """
+    for i, signal in enumerate(compile_contract(file).signals):
+        if signal.per_seconds is not None and signal.per_seconds < COLLECT_SECONDS:
+            yield (
+                file.at(f"$.signals[{i}].per"),
+                f"signal {signal.name} counts per {show_duration(signal.per_seconds)}, and "
+                f"contrib/waybill-collect@.timer looks every {show_duration(COLLECT_SECONDS)}: "
+                "most of its intervals would have no row",
+            )
 
 
 def _compile(file: Handwritten, faults: Faults) -> Contract | None:

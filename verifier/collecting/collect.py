@@ -53,6 +53,8 @@ class SignalLook:
 
     Attributes:
         rows: Finished rows that are kept.
+        under_way: Rows of the interval under way.
+        until: When that interval ends; None before the first look.
         dropped: In this run, by reason.
         problem: Why nothing was read; None when the source was read.
         unfinished: More was there than one run reads; the next run goes on.
@@ -62,6 +64,8 @@ class SignalLook:
     signal: str
     kind: str
     rows: int
+    under_way: int
+    until: datetime | None
     dropped: Mapping[str, int]
     problem: str | None = None
     unfinished: bool = False
@@ -251,6 +255,8 @@ class _Run:
             signal=signal.name,
             kind=signal.kind,
             rows=len(collector.counted.rows),
+            under_way=len(collector.current_rows()) if collector.interval else 0,
+            until=collector.current_until(),
             dropped=dropped,
             problem=reading.failed,
             unfinished=reading.look.unfinished,

@@ -6,6 +6,7 @@ from console.clock import utc_now
 from console.options import command
 from console.result import Result
 from manifests.words.text import table
+from manifests.words.time import optional_time, rfc3339
 from manifests.words.units import show_count
 from verifier.collecting.collect import Collected, SignalLook, collect
 from verifier.commands.site_options import open_here, site_option
@@ -31,7 +32,7 @@ def _text(collected: Collected) -> str:
     if not collected.looks:
         lines.append("  no signal of it is counted by this command")
     rows: list[tuple[str, ...]] = [
-        (f"  {look.signal}", look.kind, show_count(look.rows, "row"), _state(look)) for look in collected.looks
+        (f"  {look.signal}", look.kind, _rows(look), _state(look)) for look in collected.looks
     ]
     lines += [table(rows)] if rows else []
     for look in collected.looks:
@@ -39,6 +40,14 @@ def _text(collected: Collected) -> str:
     lines += [f"  {name}: withheld by site.yaml, not counted" for name in collected.withheld]
     lines += [f"  {name}: its counts were removed; the contract or site.yaml changed" for name in collected.forgotten]
     return "\n".join(lines)
+
+
+def _rows(look: SignalLook) -> str:
+    """Return how many rows are finished, and how many are under way until when."""
+    rows = show_count(look.rows, "row") if look.rows or look.until is None else "no row yet"
+    if look.until is None:
+        return rows
+    return f"{rows}, {look.under_way or 'none'} under way until {rfc3339(look.until)}"
 
 
 def _state(look: SignalLook) -> str:
@@ -57,6 +66,8 @@ def _data(collected: Collected) -> dict[str, object]:
                 "signal": look.signal,
                 "kind": look.kind,
                 "rows": look.rows,
+                "under_way": look.under_way,
+                "until": optional_time(look.until),
                 "dropped": dict(look.dropped),
                 "problem": look.problem,
                 "unfinished": look.unfinished,

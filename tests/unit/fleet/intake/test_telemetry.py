@@ -18,7 +18,7 @@ from fleet.ledger.tables import contracts, deletions, findings, quarantine, tele
 from fleet.outgoing.enrol import enroll
 from fleet.outgoing.listing import list_kind
 from fleet.outgoing.views import show_site
-from fleet.outgoing.views_text import page_text
+from fleet.outgoing.views_text import page_data, page_text
 from manifests.documents import report as r
 from manifests.documents.contract import Contract, Keep, Signal, SignalSource, Values
 from manifests.documents.enrolment import verify_enrolment
@@ -293,3 +293,28 @@ def test_people_see_the_newest_interval_of_each_signal(engine: Engine, site: Rep
     took(engine, medium, at=NOW + timedelta(days=40))
     assert "2 rows of telemetry deleted" in page_text(show_site(engine, "east"), None, NOW, verbose=False)
     assert [row[1] for row in list_kind(engine, "deletions", site=None, limit=10).rows] == ["codes"]
+
+
+def test_people_see_the_newest_full_interval_and_a_partial_one_only_alone(
+    engine: Engine, site: Reporter, medium: Path
+) -> None:
+    """The report is of 2026-05-04, 03:02:01: the interval of that day is under way."""
+    today = codes(9, start="2026-05-04T00:00:00Z", seconds=10_000)
+    written(site, medium, SignalRows(signal="codes", rows=(today,)))
+    took(engine, medium)
+    page = show_site(engine, "east")
+    text = page_text(page, None, NOW, verbose=False)
+    assert "2h (partial)" in text and "code E1, count 9" in text
+    assert [signal.partial for signal in page.telemetry.signals] == [True]
+    full = codes(4, start="2026-05-03T00:00:00Z", seconds=DAY - 200)
+    begun = codes(1, start="2026-05-02T11:12:13Z", seconds=1000)
+    written(site, medium, SignalRows(signal="codes", rows=(begun, full, today)))
+    took(engine, medium)
+    page = show_site(engine, "east")
+    text = page_text(page, None, NOW, verbose=False)
+    assert "code E1, count 4" in text and "count 9" not in text and "(partial)" not in text
+    assert page_data(page, None)["telemetry"]["signals"][0]["partial"] is False  # type: ignore[index]
+    site.made_at = "2026-05-05T00:00:00Z"
+    written(site, medium, SignalRows(signal="codes", rows=(full, today)))
+    took(engine, medium)
+    assert "code E1, count 9" in page_text(show_site(engine, "east"), None, NOW, verbose=False)
