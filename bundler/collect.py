@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from bundler.access import Access
 from bundler.files import collect_files
 from bundler.images import CollectedImage, GivenSbom, ImageRequest, collect_image
@@ -19,6 +21,13 @@ from content.bundle.oci import Descriptor
 from content.bundle.regular_files import regular_files
 from content.bundle.selection import foreign_text, gaps_text, nothing_runs_text
 from content.bundle.unpack import Scratch
+from content.kubernetes.chart_images import (
+    ChartImages,
+    image_references,
+    look_at_charts,
+    missing_images,
+    with_taken_images,
+)
 from content.registry.image_errors import ImagePlace
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.contract_yaml import compile_contract
@@ -55,11 +64,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReleaseInput:
-    """The handwritten files of one release, checked; ``file`` is release.yaml, its paths begin in ``folder``."""
+    """The handwritten files of one release, checked; ``file`` is release.yaml, its paths begin in ``folder``.
+
+    The images of ``release`` are those that it lists, and those that are taken from its charts.
+    """
 
     file: Handwritten
     folder: Path
     release: ReleaseFile
+    charts: tuple[ChartImages, ...]
     contract: Contract
     rollback: Rollback
 
@@ -72,7 +85,11 @@ def read_release_input(path: Path) -> ReleaseInput:
     contract = compile_contract(read_handwritten(path.parent / release.contract))
     rollback = compile_rollback(read_handwritten(path.parent / release.rollback))
     _raise_first(reference_problems(file, release, contract, rollback))
-    return ReleaseInput(file, path.parent, release, contract, rollback)
+    look = look_at_charts(file, release, path.parent)
+    _raise_first(look.problems)
+    release = with_taken_images(release, look.charts)
+    _raise_first(missing_images(file, release, look.charts, path.parent))
+    return ReleaseInput(file, path.parent, release, look.charts, contract, rollback)
 
 
 def _raise_first(problems: Iterable[WaybillError]) -> None:
@@ -189,12 +206,18 @@ def collect(inputs: ReleaseInput, sources: Sources, kits: tuple[Path, ...], part
         sigstore=document(release.sigstore, MAX_TRUSTED_ROOT, check_trusted_root),
         kits=tuple(sorted({hash_file(path).digest for path in kits})),
         images=(),
-        findings=tuple(_not_rendered(chart) for chart in release.charts),
+        findings=tuple(BuildFinding(*doubt) for chart in inputs.charts for doubt in chart.doubts),
     )
     # Last, since this is slow: a file that is missing is found before anything is fetched.
     images = tuple(_image(image, inputs, sources, parts) for image in release.images)
     doubts = [doubt for image, found in zip(release.images, images, strict=True) for doubt in _doubts(image, found)]
-    return replace(collected, images=images, findings=(*collected.findings, *doubts, *sources.findings()))
+    digests = {image.image.name: image.image.manifest.digest for image in images}
+    charts = tuple(
+        msgspec.structs.replace(chart, references=image_references(inputs.file, seen, release, digests))
+        for chart, seen in zip(collected.charts, inputs.charts, strict=True)
+    )
+    findings = (*collected.findings, *doubts, *sources.findings())
+    return replace(collected, images=images, charts=charts, findings=findings)
 
 
 def _image(image: ImageFile, inputs: ReleaseInput, sources: Sources, parts: Parts) -> CollectedImage:
@@ -225,10 +248,6 @@ def _chart(chart: ChartFile, folder: Path, parts: Parts) -> Chart:
     path = folder / chart.from_
     blob = parts.hold(collect_chart(path), str(path))
     return Chart(name=chart.name, digest=blob.digest, size=blob.size, registry_value=chart.registry_value)
-
-
-def _not_rendered(chart: ChartFile) -> BuildFinding:
-    return BuildFinding("chart-not-rendered", f"chart {chart.name} was not rendered: its images were not compared")
 
 
 def _signer(signer: SignerFile, folder: Path) -> ImageSigner:

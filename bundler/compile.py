@@ -11,7 +11,7 @@ from content.bundle.head_writer import RESERVE, choose_bulk_at
 from content.bundle.oci import REF_NAME, Descriptor
 from content.bundle.oci_writer import encode_index
 from manifests.authored.handwritten import compiled
-from manifests.authored.release_yaml import HandlerFile, HostFile, ReleaseFile
+from manifests.authored.release_yaml import ALL, HandlerFile, HostFile, ReleaseFile, StepFile
 from manifests.authored.values_yaml import compile_value
 from manifests.documents.host_needs import HostNeeds
 from manifests.documents.release import (
@@ -102,7 +102,8 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
         images=tuple(image.image for image in collected.images),
         handlers=tuple(_handler(handler) for handler in source.handlers),
         install=tuple(
-            compiled(InstallStep, step, downtime_seconds=_seconds(step.downtime, 0)) for step in source.install
+            compiled(InstallStep, step, images=_images(step, source), downtime_seconds=_seconds(step.downtime, 0))
+            for step in source.install
         ),
         probes=tuple(compiled(Probe, probe, every_seconds=_seconds(probe.every, 10)) for probe in source.probes),
         trial=Trial(at_most_seconds=parse_duration(source.trial.at_most), confirm=source.trial.confirm),
@@ -118,6 +119,10 @@ def compile_release(source: ReleaseFile, collected: CollectedRelease, plan: Rele
     bulk_at = choose_bulk_at(size, plan.roots, plan.revocations, RESERVE)
     assert bulk_at % BULK_STEP == 0
     return replace(release, bulk_at=bulk_at)
+
+
+def _images(step: StepFile, source: ReleaseFile) -> tuple[str, ...]:
+    return tuple(image.name for image in source.images) if step.images == ALL else tuple(step.images)
 
 
 def _handler(handler: HandlerFile) -> Handler:

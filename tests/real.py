@@ -28,6 +28,14 @@ def tool(name: str) -> str:
     return found
 
 
+def put_helm_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the helm of `make kube`, else the one of the machine, where commands look for it; skip without one."""
+    path = f"{CACHE / 'kube'}{os.pathsep}{os.environ['PATH']}"
+    if not shutil.which("helm", path=path):
+        pytest.skip("helm is not installed")
+    monkeypatch.setenv("PATH", path)
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

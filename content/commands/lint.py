@@ -15,6 +15,7 @@ from content.bundle.charts import collect_chart
 from content.bundle.regular_files import regular_files
 from content.commands.lint_images import LintFinding, image_findings
 from content.commands.trust_folder import trust_beside_problems, trust_folder_problems
+from content.kubernetes.chart_images import look_at_charts, missing_images, with_taken_images
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
 from manifests.authored.authorisation_yaml import AuthorisationFile, authorisation_problems
@@ -259,9 +260,15 @@ def _named_files(file: Handwritten, release: ReleaseFile, folder: Path) -> Itera
         places |= {f"$.programs[{i}].files.{platform}": text for platform, text in program.files.items()}
     for path, text in places.items():
         yield from present(text, path) or _irregular(folder / text, file.at(path))
-    for i, chart in enumerate(release.charts):
-        path = f"$.charts[{i}].from"
-        yield from present(chart.from_, path) or _unusable_chart(folder / chart.from_, file.at(path))
+    missing = [
+        problem
+        for i, chart in enumerate(release.charts)
+        for problem in (
+            *present(chart.from_, f"$.charts[{i}].from"),
+            *(problem for name in chart.values for problem in present(name, f"$.charts[{i}].values")),
+        )
+    ]
+    yield from missing or _charts(file, release, folder)
 
 
 def _irregular(path: Path, where: str) -> tuple[WaybillError, ...]:
@@ -274,13 +281,27 @@ def _irregular(path: Path, where: str) -> tuple[WaybillError, ...]:
     return ()
 
 
-def _unusable_chart(path: Path, where: str) -> tuple[WaybillError, ...]:
-    """Return why `build` would refuse a chart: it is packed as there, and the archive is dropped."""
+def _charts(file: Handwritten, release: ReleaseFile, folder: Path) -> Iterator[LintFinding]:
+    """Yield why `build` would refuse a chart, or an image that one names; each is packed and rendered as there."""
+    unusable = []
+    for i, chart in enumerate(release.charts):
+        try:
+            collect_chart(folder / chart.from_)
+        except WaybillError as error:
+            unusable.append(error.with_(where=f"{file.at(f'$.charts[{i}].from')}: {error.where}"))
+    yield from unusable
+    if unusable:
+        return
+    look = look_at_charts(file, release, folder)
+    yield from look.problems
     try:
-        collect_chart(path)
-    except WaybillError as error:
-        return (error.with_(where=f"{where}: {error.where}"),)
-    return ()
+        release = with_taken_images(release, look.charts)
+    except MalformedError as error:
+        yield error.with_(where=file.at("$.charts"))
+        return
+    yield from missing_images(file, release, look.charts, folder)
+    for seen in look.charts:
+        yield from ((file.at(f"$.charts[{seen.index}]"), text) for _, text in seen.doubts)
 
 
 def _problems(checked: object) -> tuple[WaybillError, ...]:

@@ -8,13 +8,14 @@ from msgspec import Meta, field
 from manifests.authored.handwritten import PathText
 from manifests.authored.values_yaml import ValuesFile
 from manifests.documents.host_needs import HostLists
-from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, TcpProbe
+from manifests.documents.release import Audience, FileProbe, Fix, HttpProbe, Needs, Reference, TcpProbe
 from manifests.documents.rollback import Command
 from manifests.words.canonical import Document
 from manifests.words.digest import Date, Name, Platform, Positive, RepositoryTag, Text, Time, Version, Word
 from manifests.words.errors import MalformedError
 
 NONE = "none"
+ALL = "all"
 ATTACHED = "attached"
 
 
@@ -34,6 +35,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
         to: Repository at the site, with a tag if that is not the release's version.
         sbom: ``attached``, ``none`` with a reason, or the path of a file.
         foreign_layers: What becomes of layers with ``urls``, which are refused otherwise.
+        known_as: Other names of the image in charts and manifests.
     """
 
     name: Name
@@ -46,6 +48,7 @@ class ImageFile(Document, frozen=True, kw_only=True):
     sbom_reason: Text | None = None
     base: Text | None = None
     foreign_layers: Literal["fetch", "absent"] | None = None
+    known_as: Annotated[tuple[Reference, ...], Meta(max_length=64)] = ()
 
 
 class FilesFile(Document, frozen=True, kw_only=True):
@@ -53,10 +56,42 @@ class FilesFile(Document, frozen=True, kw_only=True):
     from_: PathText = field(name="from")
 
 
+class ChartImagesFile(Document, frozen=True, kw_only=True):
+    """What holds for each image that is taken from a chart; the fields are those of an image."""
+
+    signed_by: Word
+    reason: Text | None = None
+    platforms: Annotated[tuple[Platform, ...], Meta(max_length=64)] = ()
+    sbom: Literal["attached", "none"] = "attached"
+    sbom_reason: Text | None = None
+
+
+class ImagePathFile(Document, frozen=True, kw_only=True):
+    """Where a custom resource names an image: a path of keys joined by dots, ``*`` for every entry of a list."""
+
+    kind: Annotated[str, Meta(pattern=r"\A[A-Za-z][A-Za-z0-9]{0,62}\Z")]
+    path: Annotated[str, Meta(pattern=r"\A([A-Za-z0-9_-]{1,63}|\*)(\.([A-Za-z0-9_-]{1,63}|\*)){0,31}\Z")]
+
+
 class ChartFile(Document, frozen=True, kw_only=True):
+    """One chart.
+
+    Attributes:
+        registry_value: The value that gets the site's registry and prefix, for a chart that makes names of images by
+            itself.
+        values: Files of values; the chart is rendered with its defaults and with each of them, to see its images.
+        image_fields: Where its custom resources name images.
+        images_from: ``chart`` to take every image that the chart names and ``images`` of the release does not.
+        images: What holds for the images taken so.
+    """
+
     name: Name
     from_: PathText = field(name="from")
     registry_value: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,128}\Z")] | None = None
+    values: Annotated[tuple[PathText, ...], Meta(max_length=64)] = ()
+    image_fields: Annotated[tuple[ImagePathFile, ...], Meta(max_length=256)] = ()
+    images_from: Literal["chart"] | None = None
+    images: ChartImagesFile | None = None
 
 
 class ProgramFile(Document, frozen=True, kw_only=True):
@@ -92,10 +127,12 @@ class HandlerFile(Document, frozen=True, kw_only=True):
 
 
 class StepFile(Document, frozen=True, kw_only=True):
+    """One step; ``images: all`` names every image of the release."""
+
     step: Name
     driver: Name
     files: Annotated[tuple[Name, ...], Meta(max_length=256)] = ()
-    images: Annotated[tuple[Name, ...], Meta(max_length=1024)] = ()
+    images: Annotated[tuple[Name, ...], Meta(max_length=1024)] | Literal["all"] = ()
     chart: Name | None = None
     migration: Name | None = None
     keep_running: Command | None = None

@@ -4,7 +4,18 @@ import re
 from collections.abc import Iterable, Iterator
 
 from manifests.authored.handwritten import Faults, Handwritten
-from manifests.authored.release_yaml import NONE, HandlerFile, HostFile, ImageFile, ProbeFile, ReleaseFile, parse_from
+from manifests.authored.release_yaml import (
+    ALL,
+    NONE,
+    ChartFile,
+    ChartImagesFile,
+    HandlerFile,
+    HostFile,
+    ImageFile,
+    ProbeFile,
+    ReleaseFile,
+    parse_from,
+)
 from manifests.authored.values_yaml import compile_values
 from manifests.documents.contract import Contract
 from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
@@ -31,6 +42,8 @@ def release_problems(file: Handwritten, release: ReleaseFile) -> Iterator[Waybil
         yield from _host(file, release.host)
     for i, image in enumerate(release.images):
         yield from _image(file, f"$.images[{i}]", image, release)
+    for i, chart in enumerate(release.charts):
+        yield from _chart(file, f"$.charts[{i}]", chart, release)
     for name, signer in release.signers.items():
         by_identity = signer.identity is not None and signer.issuer is not None
         if (signer.key is not None) == by_identity or (signer.identity is None) != (signer.issuer is None):
@@ -256,8 +269,23 @@ def _repeated(names: Iterable[str]) -> Iterator[tuple[int, str]]:
         seen.add(name)
 
 
+def _chart(file: Handwritten, path: str, chart: ChartFile, release: ReleaseFile) -> Iterator[MalformedError]:
+    if (chart.images_from is None) != (chart.images is None):
+        problem = "`images_from: chart` and `images` go together"
+        remedy = "under `images` say for all images of the chart: signed_by (none needs a reason), sbom, platforms"
+        yield file.wrong(problem, path, remedy)
+    if chart.images is not None:
+        yield from _signed_image(file, f"{path}.images", chart.images, release)
+
+
 def _image(file: Handwritten, path: str, image: ImageFile, release: ReleaseFile) -> Iterator[MalformedError]:
     yield from file.problems(parse_from, image.from_, f"{path}.from")
+    yield from _signed_image(file, path, image, release)
+
+
+def _signed_image(
+    file: Handwritten, path: str, image: ImageFile | ChartImagesFile, release: ReleaseFile
+) -> Iterator[MalformedError]:
     if len(set(image.platforms)) != len(image.platforms):
         yield file.wrong("a platform is given twice", f"{path}.platforms")
     if image.signed_by == NONE and not image.reason:
@@ -305,9 +333,12 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
         "images": {one.name for one in release.images},
         "files": {one.name for one in release.files},
     }
+    # The names of images that are taken from a chart are known when it was rendered.
+    taken = any(chart.images_from is not None for chart in release.charts)
     done: set[str] = set()
     for i, step in enumerate(release.install):
         path = f"$.install[{i}]"
+        images = () if step.images == ALL or taken else step.images
         if step.driver not in DRIVERS:
             problem = f"step {step.step!r} needs the driver {step.driver!r}, verifiers have {', '.join(DRIVERS)}"
             yield file.wrong(problem, f"{path}.driver", "name one of these; no verifier could install the release")
@@ -322,7 +353,7 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
             yield file.wrong(problem, f"{path}.data", "remove it, or add keep_running")
         if step.keep_running is not None and step.driver != "files":
             yield file.wrong("only driver files keeps a program running", f"{path}.keep_running")
-        given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(step.images)]
+        given_names: list[tuple[str, str, str]] = [(f"images[{k}]", "images", one) for k, one in enumerate(images)]
         given_names += [(f"files[{k}]", "files", one) for k, one in enumerate(step.files)]
         for place, group, name in given_names:
             if name not in known[group]:

@@ -139,10 +139,14 @@ class FileEntry(Document, frozen=True, kw_only=True, gc=False):
     executable: bool = False
 
 
+# The text by which a manifest names an image.
+Reference = Annotated[str, Meta(pattern=r"\A[!-~]{1,512}\Z")]
+
+
 class ImageReference(Document, frozen=True, kw_only=True):
     """How manifests name an image of the release; a site replaces it by the image in its own registry."""
 
-    reference: Annotated[str, Meta(pattern=r"\A[!-~]{1,512}\Z")]
+    reference: Reference
     image: Name
 
 

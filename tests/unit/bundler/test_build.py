@@ -404,9 +404,10 @@ def test_kits_are_recorded_by_digest(shop: Workshop) -> None:
     assert shop.build(kits=(kit, kit)).release.kits == (digest_of(b"a verifier"),)
 
 
-def test_charts_programs_config_and_documents(shop: Workshop) -> None:
+def test_charts_programs_config_and_documents(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.write("charts/small/Chart.yaml", "apiVersion: v2\nname: small\nversion: 0.1.0\n")
     shop.write("charts/small/templates/a.yaml", "kind: ConfigMap\n")
+    monkeypatch.setenv("PATH", str(shop.path))  # no helm here
     shop.write("admin-amd64", b"\x7fELF one")
     shop.write("schema.json", '{"type": "object"}')
     shop.write("NOTES.md", "# Notes\n")

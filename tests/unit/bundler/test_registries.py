@@ -14,6 +14,7 @@ from content.bundle.oci import OCI_INDEX, OCI_MANIFEST
 from content.bundle.oci_writer import describe, encode_index, encode_manifest
 from manifests.words.digest import digest_of
 from manifests.words.errors import HostError, MalformedError, RefusedError, WaybillError
+from tests.real import put_helm_on_path
 from tests.referrers_server import Handler, ReferrersRegistry, serving
 from tests.workshop import Workshop
 
@@ -285,3 +286,25 @@ def test_a_layer_that_must_not_travel_is_named_with_image_and_url(shop: Workshop
             build(shop, f"{registry.host}/{NAME}:2.0", registry.host)
     assert registry.host in caught.value.where
     assert "platforms" in caught.value.remedy
+
+
+def test_all_images_of_a_chart(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`images_from: chart` and `images: all`: no image is listed by hand."""
+    put_helm_on_path(monkeypatch)
+    with quirky() as registry:
+        shop.write("charts/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 0.1.0\n")
+        shop.write(
+            "charts/web/templates/pod.yaml",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n"
+            f"spec: {{containers: [{{name: a, image: {registry.host}/{NAME}:1.0}}]}}\n",
+        )
+        taken = {"signed_by": "none", "reason": "a test", "sbom": "none", "sbom_reason": "a test"}
+        shop.release["charts"] = [{"name": "web", "from": "charts/web", "images_from": "chart", "images": taken}]
+        shop.release["install"].insert(0, {"step": "images", "driver": "store", "images": "all"})
+        built = shop.build(access=Access(frozenset((registry.host,)), folder=shop.path))
+    release = built.release
+    assert [(image.name, image.to, image.tag) for image in release.images] == [("app", NAME, "1.0")]
+    assert [(one.reference, one.image) for one in release.charts[0].references] == [
+        (f"{registry.host}/{NAME}:1.0", "app")
+    ]
+    assert release.install[0].images == ("app",)
