@@ -11,7 +11,7 @@ from tests.vendor import Vendor
 
 # The limits of the two lists. Whoever makes a list longer changes the number here and in docs/audit.md, and says why.
 # The second grew with the types of telemetry values and of parameters, and with the needs of the host.
-LIMITS = (1900, 3140)
+LIMITS = (1900, 3160)
 MAX_COMPLEXITY = 15
 BRANCHES = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.BoolOp, ast.comprehension, ast.match_case)
 # Calls that change something: files, folders, keys, signatures. Standard output is the console's.
