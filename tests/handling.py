@@ -99,14 +99,14 @@ class Handling(Vendor):
         return compile_contract(parse_handwritten(CONTRACT_YAML + self.signals, "contract.yaml"))
 
 
-def handling(version: str = "1.0.0", sequence: int = 1, **change: object) -> Handling:
-    program = r.Program(name="tool", files={this_platform(): Blob(digest=digest_of(TOOL), size=len(TOOL))})
+def handling(version: str = "1.0.0", sequence: int = 1, tool: bytes = TOOL, **change: object) -> Handling:
+    program = r.Program(name="tool", files={this_platform(): Blob(digest=digest_of(tool), size=len(tool))})
     handlers = change.pop("handlers", (QUEUE, ONCE, *ODD))
     given: dict[str, object] = {
         "version": version,
         "sequence": sequence,
         "images": False,
-        "extra": {"tool": TOOL},
+        "extra": {"tool": tool},
         "handlers": handlers,
         "change": {"programs": (program,), "handlers": handlers, "extensions": {}},
         **change,

@@ -4,6 +4,8 @@ Each of the odd ones ends, none of its processes is left, and what it printed is
 """
 
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +15,10 @@ import pytest
 
 from manifests.documents.telemetry import parse_handler_result
 from manifests.words.errors import RefusedError, WaitingError
-from tests.handling import ACTS, USER, consign, handling, handling_place, request, run
+from tests.handling import ACTS, USER, consign, handler, handling, handling_place, request, run
 from tests.place import Place
-from verifier.runtime.program_files import find_account
-from verifier.runtime.sandbox import check_sandbox
+from verifier.runtime.program_files import SCRATCH, find_account
+from verifier.runtime.sandbox import PREFIX, check_sandbox
 from verifier.site.journal.events import HandlerEnded
 
 ALLOWED: dict[str, Any] = {f"act_{act}": "allowed" for act in ACTS}
@@ -124,13 +126,68 @@ def test_no_byte_of_the_output_is_kept(place: Place, tmp_path: Path, act: str) -
             assert b"hunter" not in path.read_bytes(), path
 
 
-def test_nothing_outside_of_its_folder_can_be_written(place: Place, tmp_path: Path) -> None:
-    if os.geteuid() == USER:
-        pytest.skip("needs root: the account of the programs owns these files")
-    before = sorted(path for path in place.path.rglob("*") if "journal" not in path.parts)
-    run(place, "act-text")
-    known = [path for path in place.path.rglob("*") if "journal" not in path.parts and "programs" not in path.parts]
-    assert sorted(path for path in known if path not in before and path.name != "telemetry") == []
+# To each folder: a file in it, a folder in it, a link in it, other rights; each file: replaced, appended to, other
+# rights, moved, removed. `jobs` says how much of it succeeded.
+VANDAL = """\
+#!/bin/sh
+n=0
+try() { if "$@" >/dev/null 2>&1; then n=$((n+1)); echo "done: $*" >&2; fi; }
+for f in FOLDERS; do
+  try sh -c 'echo x > "$1/handler-was-here"' - "$f"
+  try mkdir "$f/handler-made-this"
+  try ln -s /etc/passwd "$f/handler-link"
+  try chmod 777 "$f"
+done
+for f in FILES; do
+  try sh -c 'echo x > "$1"' - "$f"
+  try sh -c 'echo x >> "$1"' - "$f"
+  try chmod 666 "$f"
+  try mv "$f" "$f.moved"
+  try rm -f "$f"
+done
+try sh -c 'echo x > "$HOME/mine"'
+printf '{"jobs": %s, "queue": "intake"}\\n' "$n"
+"""
+
+
+def seen(*roots: Path) -> dict[str, tuple[object, ...]]:
+    """Every path below, with owner, rights, size, time and place of what is there."""
+    return {
+        str(path): (status.st_uid, status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns)
+        for root in roots
+        for path in (root, *root.rglob("*"))
+        for status in (path.lstat(),)
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: else the account of the programs owns the site")
+def test_a_handler_that_writes_outside_of_its_folder_changes_nothing(tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", Path(tempfile.mkdtemp(prefix=PREFIX, dir=SCRATCH))
+    try:
+        (elsewhere / "config.json").write_text("{}")
+        folders = [*map(Path, ("/", "/etc", "/usr/bin", "/root", "/dev")), elsewhere, site]
+        folders += [site / name for name in ("store", "journal", "generations", "outbox", "heads", "srv", "run")]
+        files = [Path("/etc/passwd"), elsewhere / "config.json", site / "site.yaml", site / "policy.yaml"]
+        files += [site / "keys" / "site.key", site / "generations" / "1" / "release.json", site / "current"]
+        tool = VANDAL.replace("FOLDERS", " ".join(map(str, folders))).replace("FILES", " ".join(map(str, files)))
+        open_folders(tmp_path)
+        vandal = handler("queue-depth", "x", returns="queue_depth")
+        place = handling_place(tmp_path, handling(tool=tool.encode(), handlers=(vandal,)), queue_depth="allowed")
+        open_folders(place.path)
+        assert place.path == site
+        assert [path for path in (*folders, *files) if not path.exists()] in ([], [site / "run"])
+        run(place, "queue-depth")
+        # What the verifier itself writes meanwhile is its journal, lock, reports and results.
+        own = ("store", "generations", "heads", "srv", "keys", "current", "site.yaml", "policy.yaml")
+        watched = (*(site / name for name in own), elsewhere, Path("/etc"))
+        before, root = seen(*watched), sorted(Path("/").iterdir())
+        result = run(place, "queue-depth")
+        # The one that succeeds is a file in a folder of its own, which is gone by now.
+        assert result.values == {"jobs": 1, "queue": "intake"}, result.lines
+        assert (seen(*watched), sorted(Path("/").iterdir())) == (before, root)
+        assert list(site.rglob("handler-*")) == []
+    finally:
+        shutil.rmtree(elsewhere)
 
 
 def test_a_handler_that_is_not_in_the_release_any_more(place: Place, tmp_path: Path) -> None:
