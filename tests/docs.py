@@ -16,7 +16,7 @@ import msgspec
 
 from content.differences.compare_values import show_values
 from manifests.authored.site_yaml import SecretFile, SiteFile
-from manifests.documents.handler_catalogue import BUILT_IN, COMPONENT_WORDS, RESULTS
+from manifests.documents.handler_catalogue import BUILT_IN, COMPONENT_WORDS, RESULTS, ROWS
 from manifests.documents.handler_use import PART, value_words
 from tests.rooms import PACKAGES, ROOMS
 from waybill import COMMANDS, cli
@@ -225,6 +225,9 @@ def handlers() -> str:
         part = COMPONENT_WORDS.get(name, PART)
         given = "; ".join(f"`{key}`: {value_words(values, None, part)}" for key, values in handler.parameters.items())
         states = "; ".join(f"`{key}`: {show_values(values)}" for key, values in RESULTS[name].items())
+        of_each = {key: "name" if row is None else show_values(row) for key, row in ROWS.get(name, {}).items()}
+        rows = "; ".join(f"`{key}`: {words}" for key, words in of_each.items())
+        states += f"; of each a row: {rows}" if rows else ""
         limits = f", at most {handler.limits.seconds} s" if handler.risk == "read-only" else ""
         parts.append(
             f"### {name}\n\n"

@@ -17,8 +17,8 @@ from manifests.authored.release_yaml import (
     parse_from,
 )
 from manifests.authored.values_yaml import compile_values
-from manifests.documents.contract import Contract
-from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
+from manifests.documents.contract import Contract, Signal
+from manifests.documents.handler_catalogue import BUILT_IN, ROWS, stated_fields
 from manifests.documents.host_needs import host_contradictions
 from manifests.documents.release import DRIVERS
 from manifests.documents.release_reader import NAMED_ONCE
@@ -88,15 +88,25 @@ def _signal_problems(file: Handwritten, release: ReleaseFile, contract: Contract
     handlers = {*BUILT_IN, *(handler.name for handler in release.handlers)}
     for signal in contract.signals:
         handler = getattr(signal.source, "handler", None)
-        stated = RESULTS.get(handler or "")
-        if stated is not None and (others := ", ".join(sorted(set(signal.fields) - set(stated)))):
-            problem = f"signal {signal.name!r} of {release.contract} has {others}, which {handler} does not state"
-            yield file.wrong(problem, "$.contract", f"it states {', '.join(stated)}")
+        if handler in BUILT_IN:
+            yield from _built_in_problems(file, f"signal {signal.name!r} of {release.contract}", signal, handler)
         for verb, kind, names in (("reads", "probe", probes), ("needs", "handler", handlers)):
             name = getattr(signal.source, kind, None)
             if name is not None and name not in names:
                 problem = f"signal {signal.name!r} of {release.contract} {verb} {kind} {name!r}, which is not here"
                 yield file.wrong(problem, "$.contract")
+
+
+def _built_in_problems(file: Handwritten, words: str, signal: Signal, handler: str) -> Iterator[MalformedError]:
+    """A signal from a handler of the verifier has only fields that it states; names of a site are an enumeration."""
+    stated = stated_fields(handler)
+    if others := ", ".join(sorted(set(signal.fields) - set(stated))):
+        problem = f"{words} has {others}, which {handler} does not state"
+        yield file.wrong(problem, "$.contract", f"it states {', '.join(stated)}")
+    for name, values in ROWS.get(handler, {}).items():
+        if values is None and name in signal.fields and signal.fields[name].enum is None:
+            problem = f"field {name} of {words} is not an enumeration"
+            yield file.wrong(problem, "$.contract", f"write `{name}: {{enum: […]}}` with the names that may leave")
 
 
 def _returns_problems(file: Handwritten, release: ReleaseFile, contract: Contract) -> Iterator[MalformedError]:

@@ -72,6 +72,17 @@ RESULTS: dict[str, dict[str, Values]] = {
     "rotate-site-key": {"key_epoch": _COUNT},
 }  # fmt: skip
 
+# What each states of several things, a row each, besides ``RESULTS``. None: names of the site's, of which those leave
+# that the contract's enumeration lists.
+ROWS: dict[str, dict[str, Values | None]] = {
+    "connectivity": {"endpoint": None, "result": Values(enum=("reachable", "refused", "timed-out", "failed"))},
+}
+
+
+def stated_fields(name: str) -> tuple[str, ...]:
+    """Return the names of all fields that a handler of the verifier states."""
+    return (*RESULTS[name], *ROWS.get(name, {}))
+
 
 def _built_in(
     name: str,

@@ -19,10 +19,13 @@ MAX_ROWS = 100_000
 MAX_MOMENTS = 256
 HANDLER_RESULT_TYPE = "application/vnd.waybill.handler-result.v1+json"
 MAX_HANDLER_RESULT = 64 << 10
+# Rows of one run of a handler.
+MAX_HANDLER_ROWS = 64
 
 # A word of an enumeration, a version or a digest; which of them, the contract says.
 TelemetryWord = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}\Z")]
 Value = bool | Integer | TelemetryWord
+RowValues = Annotated[dict[Word, Value], Meta(min_length=1, max_length=64)]
 
 
 class TelemetryRow(Document, frozen=True, kw_only=True):
@@ -40,7 +43,7 @@ class TelemetryRow(Document, frozen=True, kw_only=True):
     start: Time
     seconds: Count = 0
     labels: Annotated[dict[Word, Word], Meta(max_length=64)] = {}
-    values: Annotated[dict[Word, Value], Meta(min_length=1, max_length=64)]
+    values: RowValues
 
 
 class SignalRows(Document, frozen=True, kw_only=True):
@@ -72,19 +75,26 @@ class Telemetry(Document, frozen=True, kw_only=True, tag_field="type", tag=TELEM
 
 
 class HandlerResult(Document, frozen=True, kw_only=True, tag_field="type", tag=HANDLER_RESULT_TYPE):
-    """What one run of a handler says for one signal; a file of the site, which becomes a row of its next report.
+    """What one run of a handler says for one signal; a file of the site, which becomes rows of its next report.
 
     Attributes:
         signal: The signal of kind ``command-result`` that lists the values.
         start: When the handler began, by the site's clock.
         release: The release that ran; None while none ran.
-        values: By field of the signal.
+        values: Of the first row, by field of the signal.
+        more: Of the others, for a handler that states something of each of several things.
     """
 
     signal: Word
     start: Time
     release: Digest | None = None
-    values: Annotated[dict[Word, Value], Meta(min_length=1, max_length=64)]
+    values: RowValues
+    more: Annotated[tuple[RowValues, ...], Meta(max_length=MAX_HANDLER_ROWS - 1)] = ()
+
+    @property
+    def rows(self) -> tuple[TelemetryRow, ...]:
+        all_values = (self.values, *self.more)
+        return tuple(TelemetryRow(release=self.release, start=self.start, values=values) for values in all_values)
 
 
 def parse_handler_result(data: bytes, what: str = "handler result") -> HandlerResult:

@@ -69,6 +69,13 @@ signals:
     fields: {FIELD: {integer: [0, 1000000000]}}
     why: space
 """
+REACHED = """\
+  - name: reached
+    kind: command-result
+    from: {handler: connectivity}
+    fields: {endpoint: {enum: [api, store]}, result: {enum: [reachable, refused, timed-out, failed]}}
+    why: which of the services answers
+"""
 ADMIN = """\
 #!/bin/sh
 echo "connected to the database with password hunter2" >&2
@@ -88,10 +95,12 @@ def make_vendor(folder: Path) -> None:
     write(folder)
 
 
-def write(folder: Path, handler: str = "queue-depth", field: str = "disk_free_mib", more: str = "") -> None:
+def write(
+    folder: Path, handler: str = "queue-depth", field: str = "disk_free_mib", more: str = "", signal: str = ""
+) -> None:
     text = RELEASE.replace("PLATFORM", this_platform()).replace("HANDLER", handler)
     (folder / "release.yaml").write_text(text.replace("    returns:", f"{more}    returns:"))
-    contract = CONTRACT.replace("FIELD", field)
+    contract = CONTRACT.replace("FIELD", field) + signal
     (folder / "contract.yaml").write_text(contract.replace("queue-depth}", f"{handler}}}"))
 
 
@@ -106,6 +115,13 @@ def test_what_lint_says_of_handlers(tmp_path: Path) -> None:
     write(vendor, field="bitcoins")
     said = ok("lint", vendor / "release.yaml", code=3).out
     assert "has bitcoins, which resource-summary does not state" in said
+    write(vendor, signal=REACHED)
+    ok("lint", vendor / "release.yaml")
+    write(vendor, signal=REACHED.replace("{enum: [api, store]}", "{integer: [0, 9]}"))
+    assert (
+        "field endpoint of signal 'reached' of contract.yaml is not an enumeration"
+        in ok("lint", vendor / "release.yaml", code=3).out
+    )
     write(vendor, more="    shell: true\n")
     assert "`shell`" in ok("lint", vendor / "release.yaml", code=3).out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from content.telemetry.intervals import kept_since
 from manifests.documents.contract import Contract
-from manifests.documents.telemetry import MAX_HANDLER_RESULT, TelemetryRow, parse_handler_result
+from manifests.documents.telemetry import MAX_HANDLER_RESULT, HandlerResult, TelemetryRow, parse_handler_result
 from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
 from verifier.collecting.kept import FOLDER, RESULTS
@@ -38,11 +38,11 @@ def handler_rows(site: Path) -> HandlerRows:
     unreadable = 0
     for path in _files(site):
         try:
-            signal, row = _read(path)
+            result = _read(path)
         except (MalformedError, SourceError, OSError):
             unreadable += 1
             continue
-        rows.setdefault(signal, []).append(row)
+        rows.setdefault(result.signal, []).extend(result.rows)
     return HandlerRows(
         {signal: tuple(sorted(of_signal, key=lambda row: row.start)) for signal, of_signal in rows.items()}, unreadable
     )
@@ -58,18 +58,18 @@ def clear_results(site: Path, contract: Contract, withheld: frozenset[str], now:
     for path in _files(site):
         # A file that is no result stays for people to look at; reports say how many there are.
         with suppress(MalformedError, SourceError, OSError):
-            signal, row = _read(path)
-            if signal not in since or parse_time(row.start) < since[signal]:
+            result = _read(path)
+            if result.signal not in since or parse_time(result.start) < since[result.signal]:
                 disk.remove(path)
 
 
-def _read(path: Path) -> tuple[str, TelemetryRow]:
+def _read(path: Path) -> HandlerResult:
     with opened(path) as file:
         if file.size > MAX_HANDLER_RESULT:
             raise MalformedError(f"file has more than {MAX_HANDLER_RESULT} bytes", where=str(path))
         result = parse_handler_result(b"".join(file.chunks(0)), str(path))
     parse_time(result.start, str(path))
-    return result.signal, TelemetryRow(release=result.release, start=result.start, values=result.values)
+    return result
 
 
 def _files(site: Path) -> Iterator[Path]:

@@ -82,6 +82,7 @@ def _output(result: RunResult) -> Result:
         "outcome": result.outcome,
         "reason": result.reason,
         "values": result.values,
+        "rows": list(result.rows),
         "signal": result.leaves,
         "leaving": list(result.leaving),
         "seconds": result.seconds,

@@ -38,6 +38,8 @@ class HandlerOutput:
 
     Attributes:
         values: By field; one that the contract's signal does not allow stays at the site.
+        rows: Of each of several things, at most ``MAX_HANDLER_ROWS``, fields besides ``values``. They leave as a row
+            each where the signal has one of their fields.
         lines: For people at the site; they never leave it.
         printed: What a program printed for people; shown once, and kept nowhere.
         reason: Why it failed, as a stable word; None when it succeeded.
@@ -47,6 +49,7 @@ class HandlerOutput:
     """
 
     values: Mapping[str, Value] = field(default_factory=dict)
+    rows: tuple[Mapping[str, Value], ...] = ()
     lines: tuple[str, ...] = ()
     printed: tuple[str, ...] = ()
     reason: str | None = None

@@ -8,7 +8,7 @@ from functools import partial
 from content.differences.release import handler_facts
 from manifests.authored.site_yaml import SiteFile
 from manifests.documents.contract import Signal
-from manifests.documents.handler_catalogue import BUILT_IN, RESULTS
+from manifests.documents.handler_catalogue import BUILT_IN, stated_fields
 from manifests.documents.handler_use import value_words
 from manifests.documents.release import handler_digest
 from manifests.words.errors import RefusedError
@@ -104,7 +104,7 @@ def handler_fields(site: Site, known: KnownHandler) -> tuple[tuple[str, str], ..
         (f"parameter {name}", value_words(values, listed, part)) for name, values in sorted(handler.parameters.items())
     ]
     signal = _signal(site, known)
-    stated = ", ".join(RESULTS.get(handler.name, {}))
+    stated = ", ".join(stated_fields(handler.name)) if known.release is None else ""
     problem = host_problem(site, known)
     is_revoked = revoked is not None and known.digest in revoked.handlers
     return (

@@ -25,7 +25,7 @@ from verifier.change.handlers import NO_SUCH_HANDLER, UseRequest, refusal_of, us
 from verifier.change.transaction import check_idle
 from verifier.handlers.output import HandlerContext, HandlerOutput, Perform
 from verifier.handlers.program import check_program, run_program_handler
-from verifier.handlers.values import leaving_values, write_result
+from verifier.handlers.values import leaving_rows, write_result
 from verifier.install.context import Runtime
 from verifier.install.result import WriteReport
 from verifier.rules.agreement import ApprovalStatus, require_approvals
@@ -43,6 +43,7 @@ class RunResult:
 
     Attributes:
         values: What it stated; ``leaves`` is the name of the signal with which they leave, None if they do not.
+        rows: What it stated of each of several things.
         leaving: Names of those values that leave: what the signal does not list stays at the site.
         lines: For people at the site.
         report: The report that says so; None when none was written.
@@ -58,6 +59,7 @@ class RunResult:
     leaving: tuple[str, ...]
     lines: tuple[str, ...]
     seconds: int
+    rows: tuple[dict[str, Value], ...] = ()
     report: Path | None = None
     error: WaybillError | None = None
 
@@ -108,7 +110,8 @@ def run_use(
     output, error = _perform(context, asked)  # 5
     seconds = max(0, int(site.host.monotonic() - begun))
     result, output = _write_values(site, began, start, asked.signal, output)  # 6
-    withheld = digest_of(encode(dict(output.values))) if result is None and output.values else output.withheld
+    stated = {"rows": [dict(row) for row in output.rows], **output.values} if output.rows else dict(output.values)
+    withheld = digest_of(encode(stated)) if result is None and stated else output.withheld
     ended = HandlerEnded(
         item=item,
         outcome="timed-out" if output.timed_out else "ran" if output.reason is None else "failed",
@@ -130,6 +133,7 @@ def run_use(
         outcome=ended.outcome,
         reason=ended.reason,
         values=dict(output.values),
+        rows=tuple(dict(row) for row in output.rows),
         leaves=ended.signal,
         leaving=tuple(sorted(asked.signal.fields)) if asked.signal is not None and ended.signal else (),
         lines=(*output.lines, *output.printed),
@@ -169,11 +173,11 @@ def _write_values(
     site: Site, began: int, start: str, signal: Signal | None, output: HandlerOutput
 ) -> tuple[bytes | None, HandlerOutput]:
     """Write the values that may leave; return the file, None if none do, and the output, with a line if that failed."""
-    values = leaving_values(signal, output.values)
-    if signal is None or not values:
+    rows = leaving_rows(signal, output)
+    if signal is None or not rows:
         return None, output
     try:
-        return write_result(site, began, signal, values, start), output
+        return write_result(site, began, signal, rows, start), output
     except OSError as failure:
         # The handler has run, and that must be recorded: only its values are lost.
         words = f"the values could not be written: {(failure.strerror or str(failure)).lower()}"

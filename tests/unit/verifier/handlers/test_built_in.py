@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import get_args
@@ -17,12 +18,13 @@ from cryptography.x509.oid import NameOID
 
 from content.telemetry.counted import fits
 from manifests.documents.contract import Keep, Signal, SignalSource, check_values
-from manifests.documents.handler_catalogue import BUILT_IN, JOURNAL_KINDS, RESULTS, WAYBILL
+from manifests.documents.handler_catalogue import BUILT_IN, JOURNAL_KINDS, RESULTS, ROWS, WAYBILL
 from manifests.documents.handler_use import arguments
 from manifests.documents.release import Handler
+from manifests.documents.telemetry import MAX_HANDLER_ROWS, Value, parse_telemetry
 from manifests.words.canonical import decode, encode
 from manifests.words.errors import RefusedError
-from tests.handling import consign, handling_place, request, run
+from tests.handling import SIGNALS, consign, handling, handling_place, request, run
 from tests.place import Place
 from verifier.handlers import run as run_module
 from verifier.runtime.drivers.driver import DriverContext, DriverPlan
@@ -164,7 +166,54 @@ def test_connectivity_tells_the_answers_apart(tmp_path: Path) -> None:
         )
         place = handling_place(tmp_path, None, "", endpoints, **ALLOWED)
         values = checked(place, "connectivity")
+        result = run(place, "connectivity")
     assert values == {"endpoints": 2, "reachable": 1, "refused": 1, "timed_out": 0, "failed": 0}
+    bounds = ROWS["connectivity"]["result"]
+    assert bounds is not None
+    assert bounds.enum is not None
+    assert all(row["result"] in bounds.enum for row in result.rows)
+    assert result.rows == (
+        {"endpoint": "api", "result": "reachable"},
+        {"endpoint": "other", "result": "refused"},
+    )
+
+
+REACHED = b"""\
+  - name: reached
+    kind: command-result
+    from: {handler: connectivity}
+    fields: {endpoint: {enum: [api, store]}, result: {enum: [reachable, refused, timed-out, failed]}}
+    why: which of the services answers
+"""
+
+
+def test_each_endpoint_that_the_contract_names_leaves_as_a_row(tmp_path: Path) -> None:
+    """`secret` is a name of the site that the contract does not know, and addresses are in no row."""
+    vendor = replace(handling(), signals=SIGNALS + REACHED)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        addresses = (f"api: 'tcp://127.0.0.1:{port}'", f"store: 'tcp://127.0.0.1:{closed.getsockname()[1]}'")
+        endpoints = f"endpoints: {{{', '.join(addresses)}, secret: 'tcp://127.0.0.1:{port}'}}"
+        place = handling_place(tmp_path, vendor, "", endpoints, **ALLOWED)
+        result = run(place, "connectivity")
+    assert (result.leaves, len(result.rows), result.values["reachable"]) == ("reached", 3, 2)
+    rows: list[dict[str, Value]] = []
+    for path in (place.path / "outbox").glob("*.telemetry.json"):
+        for signal in parse_telemetry(path.read_bytes()).signals:
+            rows += [row.values for row in signal.rows if signal.signal == "reached"]
+    assert rows == [{"endpoint": "api", "result": "reachable"}, {"endpoint": "store", "result": "refused"}]
+
+
+def test_so_many_endpoints_that_not_all_are_rows(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        address = f"'tcp://127.0.0.1:{server.getsockname()[1]}'"
+        names = ["api", *(f"e{i:03}" for i in range(99))]
+        endpoints = f"endpoints: {{{', '.join(f'{name}: {address}' for name in names)}}}"
+        place = handling_place(tmp_path, None, "", endpoints, **ALLOWED)
+        result = run(place, "connectivity")
+    assert (result.values["endpoints"], result.values["reachable"]) == (100, 100)
+    assert (len(result.rows), result.rows[0]["endpoint"]) == (MAX_HANDLER_ROWS, "api")
 
 
 def test_what_is_no_service_is_refused_before_it_becomes_an_item(place: Place, tmp_path: Path) -> None:
