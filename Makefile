@@ -32,9 +32,9 @@ format: $(STAMP)
 bench: $(STAMP)  ## speed, as ratios against public tools in the same run
 	$(BIN)/python -m tests.bench
 
-fuzz: $(STAMP)  ## coverage-guided fuzzing of archive, document and envelope readers, MINUTES each; keeps what it finds
+fuzz: $(STAMP)  ## coverage-guided fuzzing of archive, document, envelope and kept-state readers, MINUTES each; keeps what it finds
 	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
-	for target in archive document envelope; do $(BIN)/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
+	for target in archive document envelope kept; do $(BIN)/python -m tests.fuzz $$target $(MINUTES) || exit 1; done
 
 sweep: $(STAMP)  ## every fault at every call that changes a file, and a second one in each recovery; about half an hour
 	$(BIN)/python -m tests.faults.sweep

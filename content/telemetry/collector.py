@@ -6,8 +6,9 @@ from content.telemetry.intervals import MAX_STATE, Collector, CollectorState, de
 from content.telemetry.logs import LogCollector, LogState
 from content.telemetry.metrics import MetricsCollector, MetricsState
 from content.telemetry.traces import TraceCollector, TraceState
-from manifests.documents.contract import Signal
+from manifests.documents.contract import INTERVAL_KINDS, Signal
 from manifests.words.canonical import parse
+from manifests.words.errors import MalformedError
 
 State = TypeVar("State", bound=CollectorState)
 
@@ -22,13 +23,24 @@ def open_collector(signal: Signal, state: bytes | None = None) -> Collector:
     Raises:
         MalformedError: The state is none of such a collector, or a pattern of the signal is not in RE2's syntax.
     """
+    if signal.kind not in INTERVAL_KINDS:
+        raise ValueError(f"signals of kind {signal.kind} have no collector")
+    try:
+        collector = _opened(signal, state)
+        # What no collector ever wrote shows when it is used: a time that is none, a number that is not finite.
+        collector.check()
+    except (ValueError, ArithmeticError, LookupError) as error:
+        problem = f"what was kept is of no collector: {error}"
+        raise MalformedError(problem, where=f"state of {signal.name}") from None
+    return collector
+
+
+def _opened(signal: Signal, state: bytes | None) -> Collector:
     if signal.kind == "metrics":
         return MetricsCollector(signal, _state(signal, state, MetricsState))
     if signal.kind == "logs":
         return LogCollector(signal, _state(signal, state, LogState))
-    if signal.kind == "traces":
-        return TraceCollector(signal, _state(signal, state, TraceState))
-    raise ValueError(f"signals of kind {signal.kind} have no collector")
+    return TraceCollector(signal, _state(signal, state, TraceState))
 
 
 def _state(signal: Signal, data: bytes | None, type_: type[State]) -> State | None:

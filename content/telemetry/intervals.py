@@ -81,6 +81,17 @@ class Collector(ABC):
             self.interval = Interval(begin=begin, end=now, release=release)
         self.interval = replace(self.interval, end=max(now, self.interval.end), release=release)
 
+    def check(self) -> None:
+        """Raise where a kept state cannot be used: whatever error its use would raise later, in a look or a report."""
+        for row in self.counted.rows:
+            parse_time(row.start)
+        if self.interval is None:
+            return
+        if not self.interval.begin <= self.interval.end <= LAST_TIME:
+            raise ValueError("an interval that ends before it begins, or after the last year")
+        self._rows()
+        self.state()
+
     @abstractmethod
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the source."""

@@ -116,7 +116,8 @@ class MetricsCollector(Collector):
         """Count the whole scrape."""
         self._line(self._lines.rest())
         self._dropped[TOO_LONG] += self._lines.too_long
-        self._dropped[MALFORMED] += not self._is_text
+        if not self._is_text and not self._dropped[MALFORMED]:
+            self._dropped[MALFORMED] += 1
         if len(self._scrape.keys() | self._last.keys()) > MAX_SERIES:
             # Series that are gone make place for those that are there.
             self._last = {series: value for series, value in self._last.items() if series in self._scrape}
@@ -280,6 +281,8 @@ def _kept(key: Key, group: _Group) -> GroupState:
 
 
 def _restored(group: GroupState) -> _Group:
+    if len(group.gauge) not in (0, 5):
+        raise ValueError("a gauge has five numbers")
     return _Group(
         growth=None if group.growth is None else float(group.growth),
         total=None if group.total is None else float(group.total),

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 
 from content.bundle.archive import header
+from content.telemetry.collector import open_collector
 from manifests.documents.approval import Approval, sign_approval
 from manifests.documents.handler_catalogue import BUILT_IN
 from manifests.documents.handler_use import HandlerUse
@@ -18,11 +19,24 @@ from manifests.trust.envelope import Envelope, bundle_payload
 from manifests.trust.rotation import Rotation
 from manifests.words.canonical import decode, encode
 from manifests.words.errors import WaybillError
-from tests.fuzz.targets import TARGETS, bulk_of_release, permit, policy, release, review_request, sealed, vendor
+from tests.fuzz.targets import (
+    SOURCES,
+    TARGETS,
+    bulk_of_release,
+    counted_signals,
+    permit,
+    policy,
+    release,
+    review_request,
+    sealed,
+    vendor,
+)
+from tests.unit.content.telemetry.signals import HOUR, NOON, look
 from tests.unit.fleet.reporter import Reporter
 from tests.vectors.make import frozen, topics
 from tests.vectors.surgery import Case, Paper, split
 from tests.vendor import CONTRACT_YAML, Vendor, derived
+from verifier.collecting.kept import Kept, Progress, kept_bytes
 
 # The archive's vectors are whole heads and bulks; more of one kind teach a fuzzer nothing and make it slow.
 SMALL = 24 << 10
@@ -59,11 +73,22 @@ def answer() -> ApprovalAnswer:
 
 def seeds(target: str) -> Iterator[bytes]:
     """Inputs of ``targets.run``; the first byte chooses the reader."""
-    found = {"archive": _archive, "document": _document, "envelope": _envelope}[target]
+    found = {"archive": _archive, "document": _document, "envelope": _envelope, "kept": _kept}[target]
     count = len(TARGETS[target])
     for which, data in found():
         assert which < count
         yield bytes((which,)) + data
+
+
+def _kept() -> Iterator[tuple[int, bytes]]:
+    """States after one interval and half of the next one, and files that hold them."""
+    for index, signal in enumerate(counted_signals()):
+        collector = open_collector(signal)
+        for at in (NOON, NOON, NOON + HOUR):
+            collector = look(collector, SOURCES[index], at)
+            yield 1 + index, collector.state()
+            progress = Progress(address=ZEROS, looked_at="2026-11-30T12:00:00Z")
+            yield 0, kept_bytes(Kept(progress, collector.state()))
 
 
 def _cases() -> Iterator[Case]:

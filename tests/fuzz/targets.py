@@ -15,12 +15,13 @@ from content.bundle.head_writer import encode_head
 from content.bundle.oci import OCI_INDEX, OCI_MANIFEST, parse_oci, read_json
 from content.bundle.places import find_places
 from content.sigstore.sigstore_bundle import parse_sigstore_bundle
+from content.telemetry.collector import open_collector
 from manifests.authored.handwritten import parse_handwritten
 from manifests.authored.policy_yaml import compile_policy
 from manifests.documents.approval import APPROVAL_TYPE, Approval, sign_approval, verify_approval
 from manifests.documents.authorisation import AUTHORISATION_TYPE, Authorisation, Left, Reached, verify_authorisation
 from manifests.documents.consignment import CONSIGNMENT_TYPE, Consignment, sign_consignment, verify_consignment
-from manifests.documents.contract import parse_contract
+from manifests.documents.contract import Signal, parse_contract
 from manifests.documents.enrolment import ENROLMENT_TYPE, Enrolment, sign_enrolment, verify_enrolment
 from manifests.documents.handler_use import parse_handler_use
 from manifests.documents.plan import Plan, parse_plan
@@ -49,7 +50,9 @@ from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import Blob, digest_of
 from manifests.words.errors import WaybillError
 from manifests.words.progress import no_progress
+from tests.unit.content.telemetry.signals import HOUR, NOON, logs, metrics, traces
 from tests.vendor import CONSIGNMENT, ROLLBACK, ROOT, Vendor, derived
+from verifier.collecting.kept import kept_bytes, parse_kept
 
 KEY = derived(160)  # signs what is below, and nothing else anywhere
 Reader = Callable[[bytes], object]
@@ -320,7 +323,58 @@ def signature(data: bytes) -> None:
     raise AssertionError("a signature that nobody has made")
 
 
+# --- what a site keeps of its collectors ------------------------------------------------------------------------------
+
+# A series, a line and a span that the signals below count.
+SOURCES = (
+    b'# TYPE x_seconds histogram\nx_seconds_bucket{le="0.5",route="in"} 3\nx_seconds_bucket{le="+Inf",route="in"} 4\n'
+    b'x_seconds_sum{route="in"} 2.5\nx_seconds_count{route="in"} 4\n',
+    b"# TYPE depth gauge\ndepth 7\n",
+    b"code=E1\ncode=E2\n",
+    b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"sign","startTimeUnixNano":"0",'
+    b'"endTimeUnixNano":"12000000"}]}]}]}\n',
+)
+
+
+@cache
+def counted_signals() -> tuple[Signal, ...]:
+    return (
+        metrics("x_seconds", "count", "sum", "p99", unit="ms", route=("in",)),
+        metrics("depth", "min", "max", "last", "mean"),
+        logs(E1="code=E1", E2="code=E2"),
+        traces("count", "errors", "p99", "max"),
+    )
+
+
+def damaged_file(data: bytes) -> None:
+    """The file of a signal as it lies on the disk: what is read was written whole."""
+    assert kept_bytes(parse_kept(data, "fuzz")) == data
+
+
+def resumed(index: int) -> Reader:
+    """A state that comes with a good digest: it is refused when it is opened, and never while it is used."""
+
+    def check(state: bytes) -> None:
+        signal = counted_signals()[index]
+        collector = open_collector(signal, state)
+        before = collector.matched()
+        try:
+            for at in (NOON, NOON + HOUR):
+                collector.begin(at, None)
+                collector.feed(SOURCES[index])
+                collector.end()
+            collector.clear(NOON - HOUR)
+            assert collector.current_rows() or before or collector.matched()
+            collector.current_until()
+            collector.state()
+        except WaybillError as error:
+            raise AssertionError("a state was refused only when it was used") from error
+
+    return check
+
+
 TARGETS: dict[str, tuple[Reader, ...]] = {
+    "kept": (damaged_file, *(resumed(index) for index in range(len(SOURCES)))),
     "archive": (whole_head, headers, bulk_by_file, bulk_by_pipe),
     "document": (
         canonical(parse_release),

@@ -93,13 +93,14 @@ class Collected:
 
 @dataclass
 class _Reading:
-    """A signal under way."""
+    """A signal under way. Attributes: lost: what was kept is damaged, and counting begins anew."""
 
     signal: Signal
     address: str
     kept: Kept | None
     look: Look
     before: dict[str, int] = field(default_factory=dict)
+    lost: bool = False
     failed: str | None = None
 
     @property
@@ -112,6 +113,8 @@ class _Reading:
         """Take back what this look counted, and count the failure instead."""
         self.look.collector = open_collector(self.signal, self.kept.state if self.kept else None)
         self.look.collector.drop(failure.reason)
+        if self.lost:
+            self.look.collector.drop(GAP)
         self.look.notes.append(failure.detail)
         self.failed = failure.reason
 
@@ -199,7 +202,7 @@ class _Run:
             notes=notes,
         )
         before = dict(collector.counted.dropped) if not notes else {}
-        return _Reading(signal=signal, address=address, kept=kept, look=look, before=before)
+        return _Reading(signal=signal, address=address, kept=kept, look=look, before=before, lost=bool(notes))
 
     def _look_at_group(self, group: list[_Reading], seconds: float) -> Iterable[SignalLook]:
         first = group[0]

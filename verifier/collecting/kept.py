@@ -1,7 +1,7 @@
 """What a site keeps of its collectors: one file for each signal in ``telemetry/``, and the lock of that folder.
 
-The file holds what was counted and how far the source was read. Both are replaced together, so that no crash counts a
-byte twice.
+The file holds what was counted, how far the source was read, and the digest of both. They are replaced together, so
+that no crash counts a byte twice; a digit that a medium changed is no other progress, but a damaged file.
 """
 
 import fcntl
@@ -22,9 +22,9 @@ from content.telemetry.intervals import MAX_STATE
 from manifests.documents.contract import Signal
 from manifests.trust.keys import read_capped
 from manifests.words.canonical import Document, encode, parse
-from manifests.words.digest import Count, Date, Digest, Positive, Text, Time, Word
-from manifests.words.errors import BusyError, missing_file, unreadable
-from manifests.words.time import rfc3339
+from manifests.words.digest import Count, Date, Digest, Positive, Text, Time, Word, digest_of
+from manifests.words.errors import BusyError, MalformedError, missing_file, unreadable
+from manifests.words.time import parse_time, rfc3339
 from verifier.site.disk import Disk
 
 KEPT_TYPE = "application/vnd.waybill.collected.v1+json"
@@ -34,6 +34,8 @@ RESULTS = "results"
 MAX_PROGRESS = 4 << 20
 MAX_FILES = 10_000
 MAX_DAYS = 20_000
+# Of a file that was read: what of its begin tells it from another one of the same number.
+MAX_HEAD = 1024
 LOCK_SECONDS = 10.0
 LOCK_STEP = 0.1
 
@@ -49,7 +51,7 @@ class FileProgress(Document, frozen=True, kw_only=True):
 
     inode: Annotated[str, Meta(pattern=r"\A[0-9a-f]{1,16}\Z")]
     head: Digest
-    head_bytes: Count
+    head_bytes: Annotated[int, Meta(ge=0, le=MAX_HEAD)]
     offset: Count
 
 
@@ -104,17 +106,33 @@ def read_kept(site: Path, signal: str) -> Kept | None:
         HostError: It cannot be read.
     """
     path = kept_path(site, signal)
-    if not path.is_file():
+    if not path.exists():
         return None
-    first, _, state = read_capped(path, MAX_STATE + MAX_PROGRESS).partition(b"\n")
-    return Kept(parse(first, Progress, str(path), max_bytes=MAX_PROGRESS), state)
+    return parse_kept(read_capped(path, MAX_STATE + MAX_PROGRESS), str(path))
+
+
+def parse_kept(data: bytes, what: str) -> Kept:
+    """Return the content of a file of ``telemetry/``. Raises MalformedError for one that is damaged."""
+    lines, _, digest = data.rpartition(b"\n")
+    if digest != digest_of(lines).encode():
+        raise MalformedError("the file does not have the digest that it ends with", where=what)
+    first, _, state = lines.partition(b"\n")
+    progress = parse(first, Progress, what, max_bytes=MAX_PROGRESS)
+    parse_time(progress.looked_at)
+    return Kept(progress, state)
+
+
+def kept_bytes(kept: Kept) -> bytes:
+    """Return the file of ``telemetry/`` that ``parse_kept`` reads."""
+    lines = encode(kept.progress) + b"\n" + kept.state
+    return lines + b"\n" + digest_of(lines).encode()
 
 
 def read_progress(site: Path, signal: str) -> Progress | None:
-    """Return how far the source of a signal was read; None before its first look.
+    """Return how far the source of a signal was read; None before its first look. The digest is not compared.
 
     Raises:
-        MalformedError: The file is damaged.
+        MalformedError: The first line is damaged.
         HostError: It cannot be read.
     """
     path = kept_path(site, signal)
@@ -130,7 +148,7 @@ def read_progress(site: Path, signal: str) -> Progress | None:
 
 def write_kept(site: Path, signal: str, kept: Kept, disk: Disk) -> None:
     """Replace what is kept of a signal, durably; after an OSError the former file is in place."""
-    disk.write(kept_path(site, signal), encode(kept.progress) + b"\n" + kept.state)
+    disk.write(kept_path(site, signal), kept_bytes(kept))
 
 
 def forget_others(site: Path, signals: frozenset[str], disk: Disk) -> tuple[str, ...]:

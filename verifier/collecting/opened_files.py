@@ -9,9 +9,8 @@ from pathlib import Path
 
 from content.telemetry.counted import MISSING, UNREADABLE
 from manifests.words.digest import digest_of
-from verifier.collecting.kept import FileProgress
+from verifier.collecting.kept import MAX_HEAD, FileProgress
 
-HEAD = 1024
 CHUNK = 256 << 10
 
 
@@ -58,7 +57,7 @@ class OpenedFile:
 
     def progress(self, offset: int) -> FileProgress:
         """Return how far the file was read, with what tells it from another file of the same number."""
-        length = min(HEAD, self.size, offset)
+        length = min(MAX_HEAD, self.size, offset)
         return FileProgress(inode=self.inode, head=self.head(length), head_bytes=length, offset=offset)
 
     def is_file_of(self, progress: FileProgress) -> bool:

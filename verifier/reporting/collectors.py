@@ -57,10 +57,10 @@ def collectors_state(site: Site) -> CollectorsState | None:
     for signal in signals:
         try:
             progress = read_progress(site.path, signal.name)
+            looked_at.append(parse_time(progress.looked_at) if progress else None)
         except WaybillError:
             problems[signal.name] = "unreadable"
             continue
-        looked_at.append(parse_time(progress.looked_at) if progress else None)
         if progress is not None and progress.problem is not None:
             problems[signal.name] = progress.problem
     known = [moment for moment in looked_at if moment is not None]
