@@ -306,6 +306,8 @@ def _load_requested(connection: Connection, verified: list[VerifiedReport], chai
     wanted: dict[int, set[int]] = {}
     for entry in verified:
         for answer in entry.signed.report.requests:
+            if answer.consignment is None:
+                continue
             wanted.setdefault(entry.key.enrolment_id, set()).add(answer.consignment)
     for enrolment_id, numbers in wanted.items():
         for number, consignment in _sent_consignments(connection, enrolment_id, sorted(numbers)[:MAX_ASKED]):

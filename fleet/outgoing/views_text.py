@@ -10,7 +10,7 @@ from fleet.outgoing.telemetry_view import telemetry_lines
 from fleet.outgoing.views import SentConsignment, SitePage, SiteRow, images_of
 from fleet.rules.diagnosis import diagnose
 from fleet.rules.history import HistoryEvent
-from manifests.documents.report import Report
+from manifests.documents.report import Report, RequestResult
 from manifests.documents.report_text import answered, heeded, left_out, probe_text, waiting_words
 from manifests.words.errors import AttentionError
 from manifests.words.text import table
@@ -185,7 +185,7 @@ def _page_details(page: SitePage, last: int | None) -> Rows:
             ("verifier", report.verifier.version),
             *((f"image {name}", digest) for name, digest in images_of(report).items()),
             *((f"probe {probe.probe}", probe_text(probe)) for probe in report.health),
-            *((f"answer {answer.consignment}", answered(answer)) for answer in report.requests),
+            *((_answer_title(answer), answered(answer)) for answer in report.requests),
             *(("left out", left_out(dropped)) for dropped in report.dropped),
         ]
     for claim in page.claims[-last:] if last else page.claims:
@@ -194,6 +194,10 @@ def _page_details(page: SitePage, last: int | None) -> Rows:
         fields.append(("telephone", text))
     sent = page.sent[-last:] if last else page.sent
     return fields + [(f"consignment {one.number}", _sent_text(one)) for one in sent]
+
+
+def _answer_title(result: RequestResult) -> str:
+    return f"run {result.request}" if result.consignment is None else f"answer {result.consignment}"
 
 
 def _sent_text(sent: SentConsignment) -> str:

@@ -148,8 +148,10 @@ def _challenged(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
 
 
 def _answers(report: Report, chain: ReportChain) -> Iterator[ReportFinding]:
-    """An answer to a request that this ledger never made."""
+    """An answer to a request that this ledger never made; what the site's own people ran is no answer."""
     for answer in report.requests:
+        if answer.consignment is None:
+            continue
         handler = chain.requested.get((answer.consignment, answer.request))
         if handler != answer.handler:
             why = "which was never made" if handler is None else f"which names {handler}"

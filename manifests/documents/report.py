@@ -387,14 +387,15 @@ class ReportedRollback(Document, frozen=True, kw_only=True):
 
 
 class RequestResult(Document, frozen=True, kw_only=True):
-    """The result of one request of a consignment.
+    """The result of one request of a consignment, or of one use of a handler by the site's own people.
 
     Attributes:
+        consignment: Absent for a use by the site's own people, whose ``request`` is the item ``h-NUMBER``.
         reason: Why it was refused or failed.
         result: Digest of the values of the contract's signal, as the site keeps them.
     """
 
-    consignment: Positive
+    consignment: Positive | None = None
     request: Word
     handler: Name
     outcome: Outcome

@@ -91,10 +91,11 @@ def _heeded(report: Report) -> Iterator[str]:
 
 
 def answered(result: RequestResult) -> str:
-    """Return the result of one request of a consignment as a line."""
+    """Return the result of one request of a consignment, or of one use by the site's own people, as a line."""
     code = "" if result.exit_code is None else f", exit {result.exit_code}"
     why = "" if result.reason is None else f" ({result.reason.replace('-', ' ')})"
-    return f"{result.handler}: {result.outcome.replace('-', ' ')}{why}{code}"
+    by = ", by the site's own people" if result.consignment is None else ""
+    return f"{result.handler}: {result.outcome.replace('-', ' ')}{why}{code}{by}"
 
 
 def left_out(dropped: Dropped) -> str:
@@ -115,6 +116,8 @@ def report_lines(report: Report) -> tuple[str, ...]:
     for item in report.waiting:
         verb, words = waiting_words(item)
         lines.append(f"{verb:<9}  {item.item}{words}, since report {item.since_seq}")
-    lines += [f"answer {one.consignment:<3} {answered(one)}" for one in report.requests]
+    for result in report.requests:
+        title = result.request if result.consignment is None else f"answer {result.consignment}"
+        lines.append(f"{title:<10} {answered(result)}")
     lines += [f"left out   {left_out(one)}" for one in report.dropped]
     return tuple(lines)

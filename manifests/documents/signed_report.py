@@ -1,5 +1,6 @@
 """Sign, read, verify and check a report, and list the components that it must cover."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,6 +27,8 @@ from manifests.trust.rotation import check_succession
 from manifests.words.canonical import decode, encode, parse
 from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError, NewerError
+
+_OWN_USE = re.compile(r"h-[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,20 @@ def check_report(report: Report, what: str) -> None:
             )
     _check_health(report, refuse)  # D-2.9
     _check_certificates(report, refuse)  # D-2.10
+    _check_own_uses(report, refuse)
     for name, names in (
         ("waiting", [one.item for one in report.waiting]),
         ("health", [one.probe for one in report.health]),
     ):
         if len(set(names)) != len(names):
             raise refuse("two entries have one name", name)
+
+
+def _check_own_uses(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:
+    """Check that a result without a consignment is of an item `h-NUMBER`, each once."""
+    own = [result.request for result in report.requests if result.consignment is None]
+    if any(_OWN_USE.fullmatch(item) is None for item in own) or len(set(own)) != len(own):
+        raise refuse("a result without a consignment names no use of the site's own people, or one twice", "requests")
 
 
 def _check_health(report: Report, refuse: Callable[[str, str], MalformedError]) -> None:

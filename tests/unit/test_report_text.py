@@ -84,7 +84,10 @@ def test_the_page_of_a_site_at_home_leads_with_it(tmp_path: Path) -> None:
     (tmp_path / "e.json").write_bytes(site.enrolment)
     report = replace(
         site.next(ONE),
-        requests=(r.RequestResult(consignment=7, request="a1", handler="tail", outcome="ran", exit_code=3),),
+        requests=(
+            r.RequestResult(consignment=7, request="a1", handler="tail", outcome="ran", exit_code=3),
+            r.RequestResult(request="h-2", handler="inventory", outcome="failed", reason="host"),
+        ),
         dropped=(r.Dropped(what="store", reason="withheld", count=2),),
     )
     assert report.install.release is not None
@@ -101,6 +104,8 @@ def test_the_page_of_a_site_at_home_leads_with_it(tmp_path: Path) -> None:
     lines = run("show", site.site).splitlines()
     assert lines[1].startswith("! emergency rule 'pressing' of policy 3 was used for 1.0.0")
     assert ["answer", "7", "tail:", "ran,", "exit", "3"] in [one.split() for one in lines]
+    own = "run h-2 inventory: failed (host), by the site's own people"
+    assert own in [" ".join(one.split()) for one in lines]
     assert any(one.startswith("left out") and one.endswith("2 of store: withheld") for one in lines)
 
 

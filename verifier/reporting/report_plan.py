@@ -21,11 +21,12 @@ from verifier.rules.time import clock_verdict
 from verifier.site.folder import Site
 from verifier.site.journal.events import Enrolled
 from verifier.site.journal.installs import Generation, State
-from verifier.site.journal.state import SiteState
+from verifier.site.journal.state import MAX_USED, SiteState
 from verifier.site.vendor_access import reported_offboarding
 from verifier.trust.findings import VERIFIER_VERSION
 
 MAX_GENERATIONS = 32
+MAX_REQUESTS = 256
 # Of signals that are withheld, each an entry of `dropped`; more are one entry.
 MAX_WITHHELD = 128
 
@@ -109,18 +110,7 @@ def plan_report(
         approvals=tuple(_approvals(state)),
         health=_health(observed, former),
         rollbacks=_rollbacks(state),
-        requests=tuple(
-            r.RequestResult(
-                consignment=answer.consignment,
-                request=answer.request,
-                handler=answer.handler,
-                outcome=answer.outcome,
-                reason=answer.reason,
-                exit_code=answer.exit_code,
-                result=answer.result,
-            )
-            for answer in state.reports.answered[-256:]
-        ),
+        requests=_requests(state),
         dropped=_dropped(observed),
         verifier=VerifierState(
             version=VERIFIER_VERSION,
@@ -132,6 +122,28 @@ def plan_report(
         store=None if observed.held is None else r.Store(releases=observed.held),
     )
     return fit(report, observed.enrolment)
+
+
+def _requests(state: SiteState) -> tuple[r.RequestResult, ...]:
+    """Return the results of what the site's own people ran, then those of requests, which are left out last.
+
+    What of their own only waits is not reported.
+    """
+    began = [use for use in state.reports.local if use.outcome != "waiting"]
+    own = (*state.reports.used, *began)[-MAX_USED:]
+    asked = state.reports.answered[-(MAX_REQUESTS - len(own)) :]
+    return tuple(
+        r.RequestResult(
+            consignment=use.consignment or None,
+            request=use.request,
+            handler=use.handler,
+            outcome=use.outcome,
+            reason=use.reason,
+            exit_code=use.exit_code,
+            result=use.result,
+        )
+        for use in (*own, *asked)
+    )
 
 
 def _dropped(observed: SiteObservation) -> tuple[r.Dropped, ...]:

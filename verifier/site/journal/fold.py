@@ -200,6 +200,7 @@ def _renewed(state: SiteState, event: events.KeyRenewed, record: events.Record) 
             acknowledged=None,
             challenge=None,
             answered=restart_windows(state.reports.answered),
+            used=restart_windows(state.reports.used),
             owed=True,
         ),
     )
@@ -292,6 +293,7 @@ def _consigned(state: SiteState, event: events.Consigned, record: events.Record)
             owed=True,
             acknowledged=acknowledged,
             answered=(*unreported, *new),
+            used=tuple(one for one in state.reports.used if one.after >= oldest),
         ),
         trust=replace(
             state.trust,

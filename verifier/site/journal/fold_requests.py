@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from verifier.site.journal import events
-from verifier.site.journal.state import Answered, SiteState, impossible_entry
+from verifier.site.journal.state import MAX_USED, Answered, SiteState, impossible_entry
 
 if TYPE_CHECKING:
     from dataclasses import replace  # the same call; the type checker knows the fields of this one
@@ -79,7 +79,8 @@ def apply_to_handlers(state: SiteState, event: events.HandlerEvent, record: even
     reports = state.reports
     if not use.consignment:
         others = tuple(other for other in reports.local if other.item != use.item)
-        reports = replace(reports, local=(*others, use) if use.open else others)
+        used = reports.used if use.open else (*reports.used, use)[-MAX_USED:]
+        reports = replace(reports, local=(*others, use) if use.open else others, used=used)
     else:
         reports = replace(
             reports,

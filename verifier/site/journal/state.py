@@ -168,6 +168,10 @@ class TrustState(Struct, frozen=True):
         return self.policies[-1].number if self.policies else 0
 
 
+# Without consignments nothing is acknowledged, and the site's own uses of handlers would be reported for ever.
+MAX_USED = 64
+
+
 class ReportState(Struct, frozen=True):
     """Reports of this site, and which of them the vendor is known to hold.
 
@@ -178,7 +182,8 @@ class ReportState(Struct, frozen=True):
         acknowledged: Number and digest of the newest report that support is known to hold.
         answered: Requests that wait, or whose result is in no acknowledged report.
         local: Uses of handlers that the site's own people asked for and that wait, or whose end is not known.
-        asked: Number of the last one of these.
+        used: Those that ended, the newest ``MAX_USED`` that are in no acknowledged report.
+        asked: Number of the last one that was asked for.
         owed: Something has changed that no report contains yet.
         left, left_at: Digest of the newest report that was exported, and when reports were exported last.
         medium: Why a bundle could not be read, and when; None once a release was received.
@@ -194,6 +199,7 @@ class ReportState(Struct, frozen=True):
     acknowledged: tuple[int, str] | None = None
     answered: tuple[Answered, ...] = ()
     local: tuple[Answered, ...] = ()
+    used: tuple[Answered, ...] = ()
     asked: int = 0
     owed: bool = False
     left: str | None = None

@@ -217,6 +217,8 @@ COMPONENT = r.ReportedComponent(kind="image", name="api", step="app", expected=O
             {"waiting": (r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=1),) * 2},
             "have one name",
         ),
+        ({"requests": (r.RequestResult(request="q1", handler="tail", outcome="ran"),)}, "no use of the site's own"),
+        ({"requests": (r.RequestResult(request="h-1", handler="tail", outcome="ran"),) * 2}, "or one twice"),
         ({"health": (r.ReportedHealth(probe="a", generation=2, state="not-observed"),)}, "generation 2, nothing runs"),
         (
             {

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from manifests.documents import report as r
 from manifests.documents.signed_report import verify_report
 from manifests.documents.telemetry import parse_handler_result
+from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
 from manifests.words.errors import RefusedError, UsageError, WaitingError
 from tests.handling import allow, consign, handling_place, request, run
@@ -19,7 +20,7 @@ from verifier.intake.consignments import peek_consignment_file, receive_consignm
 from verifier.reporting.key_change import renew_key
 from verifier.site.disk import Disk
 from verifier.site.folder import Site
-from verifier.site.journal.events import HandlerBegan, HandlerEnded
+from verifier.site.journal.events import HandlerAsked, HandlerBegan, HandlerEnded
 from verifier.site.lock import hold_site
 
 
@@ -211,6 +212,57 @@ def test_what_needs_approvals_waits_for_them(place: Place, tmp_path: Path) -> No
     began = handler_events(place)[0]
     assert isinstance(began, HandlerBegan)
     assert len(began.approvals) == 2
+
+
+def test_what_people_here_ran_is_in_the_report_until_that_is_acknowledged(place: Place, tmp_path: Path) -> None:
+    """With its outcome, and without a name of a person or a parameter; what only waits is not reported."""
+
+    def own() -> list[tuple[str, str, str, str | None]]:
+        with place.hold() as site:
+            assert place.tell is not None
+            place.tell(site, "test")
+        results = newest(place).requests
+        return [(one.request, one.handler, one.outcome, one.reason) for one in results if one.consignment is None]
+
+    run(place, "inventory")
+    with pytest.raises(WaitingError):
+        run(place, "rotate-site-key")
+    assert own() == [("h-1", "inventory", "ran", None)]
+    run(place, "journal-excerpt", kind="tried")
+    place.approve("h-2", "ops-1", "reject")
+    with place.hold() as site:
+        began = next(event for event in handler_events(place) if isinstance(event, HandlerBegan))
+        site.record(HandlerAsked(number=4, handler="store-check"))
+        site.record(replace(began, item="h-4", handler="store-check"))
+    expected = [
+        ("h-1", "inventory", "ran", None),
+        ("h-3", "journal-excerpt", "ran", None),
+        ("h-2", "rotate-site-key", "refused", "rejected"),
+        ("h-4", "store-check", "unknown", None),
+    ]
+    assert own() == expected
+    raw = encode(newest(place).requests)
+    assert b"tried" not in raw
+    assert b"ops" not in raw
+    consign(place, tmp_path, acknowledge=True)
+    own()
+    consign(place, tmp_path, number=2, acknowledge=True)
+    assert own() == expected[3:]
+
+
+def test_only_the_newest_of_many_uses_are_reported(place: Place) -> None:
+    for _ in range(3):
+        run(place, "inventory")
+    began = next(event for event in handler_events(place) if isinstance(event, HandlerBegan))
+    ended = next(event for event in handler_events(place) if isinstance(event, HandlerEnded))
+    with place.hold() as site:
+        for number in range(4, 71):
+            site.record(HandlerAsked(number=number, handler="inventory"))
+            site.record(replace(began, item=f"h-{number}"))
+            site.record(replace(ended, item=f"h-{number}"))
+        assert place.tell is not None
+        place.tell(site, "test")
+    assert [one.request for one in newest(place).requests] == [f"h-{number}" for number in range(7, 71)]
 
 
 def test_what_is_asked_for_here_becomes_an_item_that_stays_here(place: Place) -> None:
