@@ -6,9 +6,14 @@ STAMP := $(VENV)/.installed
 MINUTES ?= 5
 VECTORS ?= build/vectors
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
-TOOLS := docker-registry skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
+TOOLS := docker-registry etcd-server skopeo umoci mmdebstrap strace libarchive-tools openssl softhsm2 libfuse2 chromium
 
-.PHONY: demo test fast check format bench fuzz sweep plug-pull tools docs vectors clean
+.PHONY: demo test fast check format bench fuzz sweep plug-pull tools kube docs vectors clean
+# Kubernetes and Helm for tests; the versions are also in tests/kube/go.mod.
+KUBE_VERSION := -X k8s.io/component-base/version.gitVersion=v1.33.4 -X k8s.io/component-base/version.gitMajor=1 \
+  -X k8s.io/component-base/version.gitMinor=33
+HELM := helm.sh/helm/v3/cmd/helm@v3.18.6
+HELM_VERSION := -X helm.sh/helm/v3/internal/version.version=v3.18.6
 
 demo: $(STAMP)  ## the whole loop on a real product; leaves ./demo behind to play with
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py demo
@@ -56,6 +61,12 @@ tools:  ## Debian packages that tests of real parts use; tests without their too
 	if command -v npm >/dev/null; then mkdir -p .cache/npm && cp tests/interop/npm/package*.json .cache/npm/ && \
 	  npm ci --prefix .cache/npm --no-audit --no-fund --ignore-scripts >/dev/null \
 	  || echo "no @sigstore/verify; its tests are skipped"; fi
+
+kube:  ## API server, controller manager and Helm for tests, into .cache/kube; needs go, and 10 minutes the first time
+	if command -v go >/dev/null; then mkdir -p .cache/kube && \
+	  (cd tests/kube && go build -trimpath -ldflags "-s -w $(KUBE_VERSION)" -o ../../.cache/kube/kube .) && \
+	  GOBIN="$(CURDIR)/.cache/kube" go install -trimpath -ldflags "-s -w $(HELM_VERSION)" $(HELM) \
+	  || echo "no control plane of Kubernetes; its tests are skipped"; else echo "make kube needs go"; fi
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

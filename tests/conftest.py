@@ -1,11 +1,15 @@
-"""What all tests share: no deadline for a property's example, and no site of the host."""
+"""What all tests share: no deadline for a property's example, no site of the host, one control plane."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from tests.waybill import NO_STATE
+
+if TYPE_CHECKING:
+    from tests.cluster import Cluster
 
 # A busy machine is slow in bursts.
 settings.register_profile("waybill", deadline=None)
@@ -19,3 +23,12 @@ def no_site_of_the_host() -> Iterator[None]:
         patch.setattr("verifier.site.folder.SYSTEM_STATE", NO_STATE)
         patch.setenv("XDG_STATE_HOME", str(NO_STATE))
         yield
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
+    """A real control plane, started by the first test of this process that needs it."""
+    from tests.cluster import control_plane
+
+    with control_plane(tmp_path_factory.mktemp("cluster")) as running:
+        yield running

@@ -89,6 +89,7 @@ ROOMS: dict[str, dict[str, tuple[str, str]]] = {
 INNER_ROOMS = (
     "verifier.site.journal",
     "verifier.runtime.drivers",
+    "verifier.runtime.kubernetes",
     "verifier.runtime.probes",
     "verifier.runtime.preflight",
 )

@@ -1,12 +1,9 @@
 """One question to an endpoint of the site over HTTP or TLS, bounded in time and bytes. Redirects are not followed."""
 
 import http.client
-import os
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -27,19 +24,15 @@ TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Tls:
-    """How a server is verified, and how this side shows who it is.
+    """How a server is verified.
 
     Attributes:
         authorities: PEM files besides the system's authorities.
         only: PEM text of the authorities that count instead of the system's.
-        certificate: PEM texts of the client's certificate and key.
-        server_name: The name that the certificate must have; None for the host of the address.
     """
 
     authorities: tuple[Path, ...] = ()
     only: str | None = None
-    certificate: tuple[bytes, bytes] | None = None
-    server_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,6 @@ class HttpQuestion:
     address: str
     path: str = "/"
     tls: Tls = Tls()
-    headers: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = TIMEOUT_SECONDS
 
 
@@ -78,9 +70,7 @@ def ask(question: HttpQuestion) -> Reply:
         connection = http.client.HTTPConnection(host, port)
         try:
             connection.sock = _connected(question, opened, host, port, secure=parts.scheme == "https")
-            connection.request(
-                "GET", path, headers={"User-Agent": "waybill", "Connection": "close", **question.headers}
-            )
+            connection.request("GET", path, headers={"User-Agent": "waybill", "Connection": "close"})
             answer = connection.getresponse()
             return Reply(answer.status, parse_date(answer.getheader("Date")), answer.read(MAX_BODY))
         finally:
@@ -115,26 +105,11 @@ def _connected(question: HttpQuestion, opened: OpenSockets, host: str, port: int
     connection = opened.hold(socket.create_connection((host, port), timeout=question.timeout_seconds))
     if context is None:
         return connection
-    return opened.hold(context.wrap_socket(connection, server_hostname=question.tls.server_name or host))
+    return opened.hold(context.wrap_socket(connection, server_hostname=host))
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    context = tls_context(tls.authorities) if tls.only is None else ssl.create_default_context(cadata=tls.only)
-    if tls.certificate is not None:
-        with _file_of(tls.certificate[0]) as certificate, _file_of(tls.certificate[1]) as key:
-            context.load_cert_chain(certificate, key)
-    return context
-
-
-@contextmanager
-def _file_of(data: bytes) -> Iterator[str]:
-    """Yield a path at which OpenSSL reads the bytes; they are in memory only, because one of them is a key."""
-    descriptor = os.memfd_create("waybill-tls")
-    try:
-        os.write(descriptor, data)
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
+    return tls_context(tls.authorities) if tls.only is None else ssl.create_default_context(cadata=tls.only)
 
 
 def parse_date(text: str | None) -> datetime | None:

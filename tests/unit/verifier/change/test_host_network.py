@@ -465,13 +465,14 @@ def test_files_beside_the_kubeconfig(tmp_path: Path, authority: trustme.CA) -> N
     ("cluster", "words"),
     [
         ({"insecure-skip-tls-verify": True}, "it says not to verify the certificate of the server"),
-        ({"proxy-url": "http://127.0.0.1:1"}, "the server is behind a proxy (proxy-url)"),
+        ({"proxy-url": "socks5://127.0.0.1:1"}, "the proxy is socks5://127.0.0.1:1, expected http://HOST:PORT"),
+        ({"proxy-url": "http://127.0.0.1:1"}, "Connection refused"),
         ({"server": "http://127.0.0.1:8080"}, "the server is http://127.0.0.1:8080, expected an https address"),
         ({"certificate-authority-data": "%%%"}, "a certificate or key in it is not base64"),
         ({"certificate-authority-data": "AAAA"}, "cannot be seen, because "),
         ({}, "its certificate is not trusted"),
     ],
-    ids=["unverified", "proxy", "http", "not base64", "no certificate", "unknown authority"],
+    ids=["unverified", "proxy", "no proxy", "http", "not base64", "no certificate", "unknown authority"],
 )
 def test_a_cluster_that_cannot_be_seen_has_failed(
     tmp_path: Path, authority: trustme.CA, cluster: dict[str, object], words: str
