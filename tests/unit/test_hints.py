@@ -31,6 +31,7 @@ OTHERS = {
     "useradd": {"--system"},
     "mkdir": {"--parents"},
     "helm": set[str](),
+    "kubectl": {"--raw"},
     "skopeo": set[str](),
     "docker": set[str](),
 }
