@@ -229,12 +229,11 @@ def _schema(side: ReleaseDocuments | None) -> dict[str, str]:
 def handler_facts(handler: Handler, _: Release | None = None) -> dict[str, str]:
     """Return what the handler does, its permissions and limits, and the exact command that it runs."""
     limits = handler.limits
-    at_most = show_duration(limits.seconds)
-    if handler != BUILT_IN.get(handler.name):
-        at_most += f", {show_size(limits.memory_bytes)} of memory, {show_size(limits.output_bytes)} of output"
-    elif handler.risk != "read-only":
+    output = f"{show_size(limits.output_bytes)} of output"
+    at_most = f"{show_duration(limits.seconds)}, {show_size(limits.memory_bytes)} of memory, {output}"
+    if handler == BUILT_IN.get(handler.name) and handler.risk != "read-only":
         # What changes something is not cut off in the middle; its drivers have time limits of their own.
-        at_most = ""
+        at_most = output
     return {
         "does": handler.does,
         "risk": handler.risk,

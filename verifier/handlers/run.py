@@ -4,13 +4,9 @@ The begin is synced before the handler begins. So a handler that a crash cut off
 `unknown`, and it is not run again unless its definition says that it may be repeated.
 """
 
-import signal as signals
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import cast
 
 from manifests.documents.contract import Signal
@@ -23,6 +19,7 @@ from manifests.words.errors import AttentionError, HostError, RefusedError, Wayb
 from verifier.approval.verdicts import approval_status, record_verdict, sign_verdict
 from verifier.change.handlers import NO_SUCH_HANDLER, UseRequest, refusal_of, use_request
 from verifier.change.transaction import check_idle
+from verifier.handlers.limits import NO_MEMORY, TimeUpError, bounded_output, limited
 from verifier.handlers.output import HandlerContext, HandlerOutput, Perform
 from verifier.handlers.program import check_program, run_program_handler
 from verifier.handlers.values import leaving_rows, write_result
@@ -228,11 +225,13 @@ def _perform(context: HandlerContext, asked: UseRequest) -> tuple[HandlerOutput,
         if asked.known.release is not None:
             return run_program_handler(context, asked), None
         perform = cast(Perform, import_module(f"verifier.handlers.{handler.name.replace('-', '_')}").perform)
-        # Only what reads can be stopped at any point; everything else has time limits of its own.
-        with _time_limit(handler.limits.seconds if handler.risk == "read-only" else 0):
-            return perform(context), None
-    except _TimeUp:
+        with limited(handler):
+            output = perform(context)
+        return bounded_output(handler, output), None
+    except TimeUpError:
         return HandlerOutput(timed_out=True), None
+    except MemoryError:
+        return HandlerOutput(reason=NO_MEMORY), None
     except WaybillError as error:
         return HandlerOutput(reason=error.finding[:64], lines=(str(error),)), error
     except OSError as error:
@@ -256,26 +255,3 @@ def _failure(asked: UseRequest, ended: HandlerEnded) -> WaybillError | None:
         remedy="read `waybill history`; a request is answered by the next report",
         finding=f"handler-{ended.outcome}",
     )
-
-
-class _TimeUp(BaseException):
-    """The time of a handler is up. Not an Exception: no handler may take it for a failure of its own."""
-
-
-@contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    """Raise _TimeUp in the block after so many seconds; 0 sets no limit."""
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise _TimeUp
-
-    if not seconds:
-        yield
-        return
-    before = signals.signal(signals.SIGALRM, end)
-    signals.setitimer(signals.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signals.setitimer(signals.ITIMER_REAL, 0)
-        signals.signal(signals.SIGALRM, before)
