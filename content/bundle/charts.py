@@ -15,7 +15,7 @@ import yaml
 
 from content.bundle.helmignore import IgnoreRules, parse_helmignore
 from content.bundle.regular_files import check_mode
-from manifests.trust.keys import read_capped
+from manifests.authored.named_file import read_named_file
 from manifests.words.errors import DamagedError, MalformedError, RefusedError, unreadable
 
 # Charts are kept in memory while a release is packed; what they install travels as images.
@@ -38,17 +38,17 @@ def collect_chart(path: Path) -> bytes:
     """
     if path.is_dir():
         return _packed(path)
-    data = read_capped(path, MAX_CHART)
+    data = read_named_file(path, MAX_CHART)
     check_chart_archive(data, path)
     return data
 
 
 def _packed(path: Path) -> bytes:
-    name = _chart_name(read_capped(path / "Chart.yaml", MAX_CHART_FILE), str(path / "Chart.yaml"))
+    name = _chart_name(read_named_file(path / "Chart.yaml", MAX_CHART_FILE), str(path / "Chart.yaml"))
     files: dict[str, bytes] = {}
     total = 0
     for inside, file in sorted(chart_files(path)):
-        files[inside] = read_capped(file, MAX_CHART_FILE)
+        files[inside] = read_named_file(file, MAX_CHART_FILE)
         total += len(files[inside])
         if total > MAX_CHART:
             raise MalformedError(f"the chart has more than {MAX_CHART} bytes", where=str(path))
@@ -128,7 +128,7 @@ def _resolved(link: Path, top: Path, above: tuple[Path, ...]) -> Path:
 
 def _ignore_rules(root: Path) -> IgnoreRules:
     path = root / ".helmignore"
-    data = read_capped(path, MAX_IGNORE_FILE) if path.is_file() else b""
+    data = read_named_file(path, MAX_IGNORE_FILE) if path.is_file() else b""
     return parse_helmignore(data, str(path))
 
 

@@ -146,9 +146,12 @@ class _HeadReader:
     def next_header(self) -> tuple[str, int]:
         at = self._offset
         block = self.take(BLOCK) if at else self._take_at_most(BLOCK)
-        if at == 0 and block != header("oci-layout", len(OCI_LAYOUT)):  # F-2.1
-            problem = "the file is not a Waybill bundle"
-            raise MalformedError(problem, where=self._what, remedy=_look_alike(block), finding="not-a-bundle")
+        begin = header("oci-layout", len(OCI_LAYOUT))
+        if at == 0 and block != begin:  # F-2.1
+            from content.bundle.look_alike import what_instead  # a bundle that is one never needs it
+
+            problem, remedy = "the file is not a Waybill bundle", what_instead(block, self._take_at_most, begin)
+            raise MalformedError(problem, where=self._what, remedy=remedy, finding="not-a-bundle")
         return parse_header(block, f"{self._what} at byte {at}")
 
     def body(self, name: str, size: int, limit: int) -> bytes:
@@ -233,21 +236,6 @@ class _HeadReader:
 
     def _wrong(self, problem: str, name: str) -> MalformedError:
         return MalformedError(problem, where=f"{self._what} {name}")
-
-
-def _look_alike(block: bytes) -> str:
-    """A hint for a file that is no bundle, by its first block."""
-    if header("oci-layout", len(OCI_LAYOUT)).startswith(block.rstrip(b"\0")):
-        return "it is empty, cut off or holds zeros, as an unfinished copy does: copy it again from its source"
-    from manifests.words.packers import packer_of  # a bundle that is one never needs it
-
-    if packer := packer_of(block):
-        return f"it is packed with {packer.name}; a bundle is a plain tar: unpack it first, and name the file in it"
-    if block[:4] == b"\xd0\xcf\x11\xe0":
-        return "it is a mail of Outlook or a document of Office: save the attachment, and name that"
-    if block[257:262] == b"ustar":
-        return "it is a tar that another program wrote or packed again; ask for the original file"
-    return "name a file that `waybill build` wrote"
 
 
 def _named(read: Callable[[int], bytes], what: str) -> Callable[[int], bytes]:

@@ -29,7 +29,7 @@ from content.bundle.oci import (
 )
 from content.bundle.schema_1 import SCHEMA_1, SCHEMA_1_TEXT
 from content.bundle.unpack import Scratch
-from manifests.trust.keys import open_regular
+from manifests.authored.named_file import open_named_file
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import (
     CHANGED_SOURCE,
@@ -40,7 +40,7 @@ from manifests.words.errors import (
     WaybillError,
     unreadable,
 )
-from manifests.words.packers import packer_of
+from manifests.words.packers import DISK_SEARCHED, packer_of
 
 BLOB_MISSING = "blob-missing"
 MAX_ENTRIES = 200_000
@@ -271,7 +271,7 @@ def list_tar(path: Path, scratch: Scratch | None = None, remedy: str = _NAME_ARC
     """
     plain = scratch.plain(path) if scratch is not None else path
     try:
-        with os.fdopen(open_regular(plain), "rb") as file:
+        with os.fdopen(open_named_file(plain), "rb") as file:
             return _walk(file, path, plain, remedy)
     except OSError as error:
         raise unreadable(error, str(path)) from None
@@ -330,7 +330,11 @@ def _walk(file: BinaryIO, path: Path, plain: Path, remedy: str) -> TarListing:
         # Some writers leave out the zeros at the end; a blob that is missing is reported by name later.
         if not block.strip(b"\0") and offset and (len(block) == BLOCK or entries):
             return TarListing(files=entries, links=links)
-        if problem := _unfinished(block, offset):
+        problem = _unfinished(block, offset)
+        if problem and not offset and (packer := packer_of(block + file.read(DISK_SEARCHED))):
+            remedy = f"it is {packer.what}: {packer.step}, and name the file in it"
+            raise MalformedError("not a tar header", where=str(path), remedy=remedy, finding="tar-header")
+        if problem:
             raise DamagedError(problem, where=where if offset else str(path), finding="archive-truncated")
         if len(block) < BLOCK or not _checksum_holds(block):
             raise MalformedError("not a tar header", where=where, remedy=_unpack(block, remedy), finding="tar-header")
@@ -429,8 +433,9 @@ def _target(name: str, raw: bytes, where: str, *, symbolic: bool) -> str:
 def _unpack(block: bytes, otherwise: str) -> str:
     """The command that unpacks a file which begins with ``block``."""
     if packer := packer_of(block):
-        command = f": {packer.command} FILE" if packer.command else f" ({packer.name})"
-        return f"it is compressed; decompress the file first{command}"
+        if packer.command is None:
+            return f"it is {packer.what}: {packer.step}, and name the file in it"
+        return f"it is compressed; decompress the file first: {packer.command} FILE"
     return otherwise
 
 

@@ -5,6 +5,7 @@ import re
 from content.bundle.archive import BLOCK, header, parse_header
 from content.bundle.head import OCI_LAYOUT
 from manifests.words.errors import MalformedError
+from manifests.words.packers import packer_of
 
 _BUNDLE = header("oci-layout", len(OCI_LAYOUT))
 # The name of the first member and a part of its padding: fewer bytes say nothing.
@@ -25,7 +26,11 @@ def unfinished_copy(name: str, start: bytes, size: int, ours: re.Pattern[str] | 
     """
     if _LEAST <= size < BLOCK and _BUNDLE.startswith(start):
         return f"an unfinished copy of a bundle: it ends after {size} bytes"
-    if start.strip(b"\0") or (ours is not None and not ours.search(name)):
+    copied = len(start[:BLOCK].rstrip(b"\0"))
+    if copied >= _LEAST and _BUNDLE.startswith(start[:copied]) and start[:BLOCK] != _BUNDLE[: len(start)]:
+        return f"an unfinished copy of a bundle: it holds zeros after {copied} bytes"
+    # A disk image may begin with many zeros.
+    if start.strip(b"\0") or (ours is not None and not ours.search(name)) or packer_of(start) is not None:
         return None
     if not size:
         return "an unfinished copy: it is empty"

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from content.bundle.archive import BLOCK
-from manifests.trust.keys import open_regular
+from manifests.authored.named_file import open_named_file
 from manifests.words.errors import DamagedError, HostError, MalformedError, unreadable
 from manifests.words.packers import GZIP
 from manifests.words.units import show_size
@@ -43,7 +43,7 @@ class Scratch:
             HostError: It cannot be read, or the disk is full.
         """
         try:
-            with os.fdopen(open_regular(path), "rb") as file:
+            with os.fdopen(open_named_file(path), "rb") as file:
                 if file.read(len(GZIP)) != GZIP or not _DESCRIPTORS.is_dir():
                     return path
                 packed = os.fstat(file.fileno()).st_size

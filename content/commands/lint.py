@@ -1,6 +1,7 @@
 """The command ``waybill lint``: check handwritten files and what they name, or print their JSON Schema."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from manifests.foreign.config_schema import MAX_SCHEMA, schema_problems
 from manifests.foreign.sbom import MAX_SBOM, sbom_problems
 from manifests.trust.image_keys import load_carried, parse_carried_pem
 from manifests.trust.keys import MAX_KEY_FILE, read_capped, read_public
+from manifests.trust.revocations import REVOCATIONS_TYPE, parse_revocations
+from manifests.trust.root import ROOT_TYPE, parse_root
 from manifests.words.errors import HostError, MalformedError, UsageError, WaybillError, missing_file
 from manifests.words.text import QUOTE
 from manifests.words.units import show_count
@@ -49,6 +52,12 @@ SHAPES: dict[str, type[msgspec.Struct]] = {
     "authorisation": AuthorisationFile,
     "registries": RegistriesFile,
 }
+
+
+# Documents that Waybill made, by a type of ours or as a Sigstore bundle; without a kind, what one signs is in base64.
+_MADE = re.compile(
+    rb'"(?:payloadType|type)"\s*:\s*"application/vnd\.waybill\.([a-z-]{1,40})\.v[0-9]+\+json"|"dsseEnvelope"\s*:'
+)
 
 
 @dataclass(frozen=True)
@@ -393,7 +402,7 @@ _CHECKS: dict[str, Callable[[Handwritten, Path], Iterator[LintFinding]]] = {
 
 
 def _lint_json(path: Path) -> LintResult:
-    """A document that release.yaml names: schema, advisory, SBOM or authorisation."""
+    """A document that release.yaml names, or one that Waybill made: a root document or revocation list is read."""
     check: Callable[[bytes, str], object]
     kind = "unknown"
     try:
@@ -402,6 +411,9 @@ def _lint_json(path: Path) -> LintResult:
             kind, check = "advisory", openvex_problems
         elif AUTHORISATION_TYPE.encode() in data:
             kind, check = "authorisation", parse_authorisation
+        elif made := _MADE.search(data):
+            kind = (made[1] or b"signed document").decode().replace("-", " ")
+            kind, check = {"root": "trust root", "revocations": "revocation list"}.get(kind, kind), _made
         elif b'"bomFormat"' in data or b'"spdxVersion"' in data or (b'"@context"' in data and b"spdx" in data):
             kind, check = "sbom", _sbom
         else:
@@ -409,6 +421,16 @@ def _lint_json(path: Path) -> LintResult:
         return LintResult(path=path, kind=kind, problems=_problems(check(data, str(path))))
     except (MalformedError, HostError) as error:
         return LintResult(path=path, kind=kind, problems=(error,))
+
+
+def _made(data: bytes, name: str) -> object:
+    """Read a root document or revocation list as `build` does, without judging signatures; refuse the other kinds."""
+    if ROOT_TYPE.encode() in data:
+        return parse_root(data, name)
+    if REVOCATIONS_TYPE.encode() in data:
+        return parse_revocations(data, name)
+    remedy = f"waybill show {shlex.quote(name)} explains it, or the command that takes it in"
+    raise MalformedError("this document was made by Waybill; lint checks what people write", where=name, remedy=remedy)
 
 
 def shape_schema(kind: str) -> dict[str, object]:

@@ -169,10 +169,11 @@ class Registry(RegistryReader):
                 raise self._failed(answer, f"the manifest {repository} {reference}")
             answer.discard()
         if compare:
-            status, _, stored = self._document(path, repository, {"Accept": media_type}, MAX_MANIFEST_BYTES)
-            if status == 404 or stored != data:
-                there = "nothing" if status == 404 else digest_of(stored)
-                raise self._damaged(f"stored the manifest, and now has {there}", f"{repository} {reference}")
+            stored = self._document(path, repository, {"Accept": media_type}, MAX_MANIFEST_BYTES)
+            if stored.status == 404 or stored.data != data:
+                there = "nothing" if stored.status == 404 else digest_of(stored.data)
+                problem = f"stored the manifest, and now has {there}"
+                raise self._damaged(problem, f"{repository} {reference}", stored.peer)
         return answer.headers
 
     def _start_upload(self, repository: str, digest: str, mount_from: str | None) -> str | None:

@@ -8,6 +8,7 @@ this is oras.
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
@@ -38,6 +39,16 @@ _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;[^,]*?\brel="?next"?')
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/(?:[0-9]{1,18}|\*)")
 # In the order in which a registry should prefer them: whole indexes first.
 _MANIFESTS = {"Accept": ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST))}
+
+
+@dataclass(frozen=True)
+class ShortAnswer:
+    """An answer that was read whole. Attributes: peer: the host that gave ``data``, which may be behind a redirect."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    peer: Peer
 
 
 class RegistryReader:
@@ -141,22 +152,23 @@ class RegistryReader:
     ) -> tuple[bytes, str] | None:
         """As `manifest`; None where the registry does not have it."""
         path = manifest_path(repository, reference)
-        status, headers, data = self._document(path, repository, _MANIFESTS, max_bytes)
-        if status == 404:
+        answer = self._document(path, repository, _MANIFESTS, max_bytes)
+        if answer.status == 404:
             return None
-        named = headers.get("Content-Type", "").partition(";")[0].strip()
+        data = answer.data
+        named = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         # First: the digest of schema version 1 leaves out the signatures that are in its bytes.
         if named in SCHEMA_1:
             raise self._schema_1(repository, reference)
         if is_digest(reference) and digest_of(data) != reference:
-            raise self._damaged(f"sent bytes with {digest_of(data)}", reference)
+            raise self._damaged(f"sent bytes with {digest_of(data)}", f"{repository} {reference}", answer.peer)
         try:
             # Some registries call every document JSON; only a name that says something can contradict.
             return data, parse_oci(data, media_type=named if named in MANIFEST_TYPES | INDEX_TYPES else None).media_type
         except MalformedError as error:
             if is_schema_1(data):
                 raise self._schema_1(repository, reference) from None
-            raise self._no_manifest(repository, reference, error) from None
+            raise self._no_manifest(repository, reference, error, answer.peer) from None
 
     def _open_blob(self, repository: str, digest: str, headers: Mapping[str, str]) -> Response:
         path = _blob_path(repository, digest)
@@ -193,9 +205,8 @@ class RegistryReader:
         url = path
         for _ in range(MAX_PAGES):
             page = self._document(url, repository, headers, MAX_MANIFEST_BYTES, without=NO_REFERRERS_API)
-            status, answer_headers, document = page
-            yield status, document
-            following = _NEXT.search(answer_headers.get("Link", "")[:8192])
+            yield page.status, page.data
+            following = _NEXT.search(page.headers.get("Link", "")[:8192])
             if not following:
                 return
             url = self._session.own_url(url, following[1])
@@ -209,23 +220,23 @@ class RegistryReader:
         max_bytes: int,
         *,
         without: frozenset[int] = frozenset({404}),
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of a short answer; repeated when the connection breaks.
+    ) -> ShortAnswer:
+        """A short answer, read whole; repeated when the connection breaks.
 
         The body is empty for the statuses of ``without``, which mean that there is no document.
         """
 
-        def read() -> tuple[int, Mapping[str, str], bytes]:
+        def read() -> ShortAnswer:
             with self._session.request("GET", url, repository=repository, headers=headers, retry=False) as answer:
                 if answer.status in without:
                     answer.discard()
-                    return answer.status, answer.headers, b""
+                    return ShortAnswer(answer.status, answer.headers, b"", answer.peer)
                 if answer.status != 200:
                     raise self._failed(answer, _path_only(url))
                 data = answer.read(max_bytes)
                 if answer.length is not None and len(data) != answer.length:
-                    raise BrokenError("the answer ended early", where=self.host)
-                return answer.status, answer.headers, data
+                    raise BrokenError("the answer ended early", where=answer.peer.host)
+                return ShortAnswer(answer.status, answer.headers, data, answer.peer)
 
         return repeated(read)
 
@@ -235,16 +246,18 @@ class RegistryReader:
                 raise self._failed(answer, _path_only(path))
             return answer.status == 200
 
-    def _no_manifest(self, repository: str, reference: str, error: MalformedError) -> MalformedError:
-        """The error for an answer that is no manifest, and who must do what about it."""
+    def _no_manifest(self, repository: str, reference: str, error: MalformedError, peer: Peer) -> MalformedError:
+        """The error for an answer of ``peer`` that is no manifest, and who must do what about it."""
         cause = error.problem if error.where == "$" else str(error)
         if is_digest(reference):
             return error.with_(
                 problem=cause, where=self.host, remedy="the image is stored like this: push a correct one"
             )
-        problem = f"the registry sent no manifest for {repository} {reference}: {cause}"
+        problem = f"{peer.what} sent no manifest for {repository} {reference}: {cause}"
         remedy = f"check that {self.host} is the registry, and that no proxy or login page answers for it"
-        return error.with_(problem=problem, where=self.host, remedy=remedy)
+        if peer is not self._session.peer:
+            remedy = f"check what {peer.host} holds: {self.host} redirects there"
+        return error.with_(problem=problem, where=peer.host, remedy=remedy)
 
     def _failed(self, answer: Response, what: str) -> HostError:
         remedy = answer.peer.log

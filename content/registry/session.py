@@ -242,8 +242,11 @@ class Session:
             answer = Response(response, peer)
             if answer.status not in REDIRECTS:
                 return answer
-            target = join_url(url, answer.headers.get("Location", ""))
+            location = answer.headers.get("Location", "")
             answer.close()
+            if not location:
+                raise peer.error(f"answered {answer.status}, a redirect, and does not say where to (no Location)")
+            target = join_url(url, location)
             if not request.reads:
                 raise self._refused(f"an upload would go to {place_of(origin_of(target))}", origin_of(target))
             self.check_origin(target, with_credentials=False)

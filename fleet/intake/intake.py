@@ -358,7 +358,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
         elif claim == "other":
             result.add(FileResult(path, "skipped", "a document that support does not import"))
         elif packer := packer_of(raw):
-            result.add(packed_result(path, packer.name))
+            result.add(packed_result(path, packer))
         else:
             result.add(FileResult(path, "skipped", "not ours"))
 
@@ -381,7 +381,7 @@ def _read_large(
             result.add(_compound_result(entry.path))
             return
         if packer := packer_of(raw):
-            result.add(packed_result(entry.path, packer.name))
+            result.add(packed_result(entry.path, packer))
             return
         if _add_unfinished(entry.path, raw, size, result):
             return

@@ -17,6 +17,7 @@ from manifests.words.errors import (
     UntrustedError,
     WaybillError,
 )
+from manifests.words.packers import Packer
 from manifests.words.text import for_files
 from manifests.words.units import show_count
 
@@ -90,9 +91,9 @@ def with_next_step(error: WaybillError, step: str) -> WaybillError:
     return error.with_(remedy=step) if error.remedy in _GENERAL else error
 
 
-def packed_result(path: str, packer: str) -> FileResult:
-    hint = "unpack it first, then import the folder with the content"
-    return FileResult(path, "packed", f"packed with {packer}, which is not opened", "packed", hint)
+def packed_result(path: str, packer: Packer) -> FileResult:
+    hint = f"{packer.step}, then import the folder with the content"
+    return FileResult(path, "packed", f"{packer.what}, which is not opened", "packed", hint)
 
 
 def unreadable_result(path: str, error: OSError) -> FileResult:

@@ -47,6 +47,10 @@ _AMBIGUOUS = (
     (re.compile(r"(?i:y|n|yes|no|on|off)|True|TRUE|False|FALSE"), "truth value"),
 )
 
+# What begins a list, or may not begin text, and was meant as text: an address in brackets, and a value with @, ` or %.
+_BARE_IPV6 = re.compile(r"""(?<![^\s,{\[])(\[[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\](?::[0-9]+)?(?:[/@][^\s,}\]"']*)?)""")
+_BARE_VALUE = re.compile(r"""^(?:\s*-)*\s*(?:[\w.-]+:\s+)?([@`%][^"']*?)\s*(?:\s#.*)?$""")
+
 
 @dataclass(frozen=True)
 class Handwritten:
@@ -275,12 +279,26 @@ def parse_handwritten(data: bytes, name: str, *, decimals_under: str = "") -> Ha
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = mark.line + 1 if mark else 1
+        remedy = _quoted(text, error) or CORRECT
         raise MalformedError(
-            f"not YAML: {error.problem or error.context}", where=f"{name}:{line}", remedy=CORRECT
+            f"not YAML: {error.problem or error.context}", where=f"{name}:{line}", remedy=remedy
         ) from None
     except yaml.YAMLError as error:
         raise MalformedError(f"not YAML: {' '.join(str(error).split())}", where=name) from None
     return Handwritten(name=name, plain=plain, lines=reader.lines)
+
+
+def _quoted(text: str, error: yaml.MarkedYAMLError) -> str | None:
+    """Return what to write in place of text that YAML takes for something else; None where no line has such text."""
+    lines = text.splitlines()
+    for mark in (error.problem_mark, error.context_mark):
+        # The reader may notice it only at the start of the next line.
+        for number in () if mark is None else (mark.line, mark.line - 1):
+            line = lines[number] if 0 <= number < len(lines) else ""
+            for pattern in (_BARE_IPV6, _BARE_VALUE):
+                if match := pattern.search(line):
+                    return f'write "{match[1]}", in quotes'
+    return None
 
 
 class _Reader:
@@ -333,7 +351,7 @@ class _Reader:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._wrong(event, "a key must be plain text")
+                raise self._wrong(event, "a key must be plain text", 'write an address in quotes, as "[::1]:5000"')
             key = event.value
             if event.anchor or (event.tag and event.tag != "!"):
                 raise self._wrong(event, "anchors and tags (& and !) are not allowed", "write the key alone")

@@ -49,8 +49,8 @@ def json_text(data: bytes, source: SbomSource) -> bytes:
             problem = f"text in {encoding}, expected UTF-8"
             raise source.other(problem, f"iconv -f {encoding} -t UTF-8 {{file}} > {{out}}")
     if packer := packer_of(data):
-        command = f"{packer.command} -c < {{file}} > {{out}}" if packer.command else "unpack {file}"
-        raise source.other(f"packed with {packer.name}, expected JSON", command)
+        command = f"{packer.command} -c < {{file}} > {{out}}" if packer.command else f"{packer.archive} {{file}}"
+        raise source.other(f"{packer.what}, expected JSON", command)
     text = data.removeprefix(BOM)
     _refuse_other_syntax(text[:_SEARCHED].lstrip(), source)
     try:

@@ -252,7 +252,8 @@ def unusable(request: pytest.FixtureRequest, shop: Workshop, monkeypatch: pytest
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
 def test_an_archive_that_is_no_file_is_refused_at_once(shop: Workshop, unusable: str, kind: str) -> None:
     shop.image(**PLAIN, **{"from": f"{kind}:{unusable}"})
-    assert same_problem(shop).exit_code == 6
+    error = same_problem(shop)
+    assert (error.exit_code, error.finding) == (3, "not-a-file")
 
 
 @pytest.mark.parametrize("unusable", ["pipe", "socket"], indirect=True)
@@ -269,7 +270,8 @@ def test_a_file_set_that_holds_a_pipe(shop: Workshop) -> None:
 @pytest.mark.parametrize("unusable", ["pipe", "socket", "device"], indirect=True)
 def test_a_chart_that_is_no_file(shop: Workshop, unusable: str) -> None:
     shop.release["charts"] = [{"name": "small", "from": unusable}]
-    assert same_problem(shop).exit_code == 6
+    error = same_problem(shop)
+    assert (error.exit_code, error.finding) == (3, "not-a-file")
 
 
 PRETTYJWS = "application/vnd.docker.distribution.manifest.v1+prettyjws"

@@ -49,3 +49,21 @@ def test_a_root_document_that_was_cut_off_is_reported(vendor: Path, target: str)
     built = waybill("build", "release.yaml", "-o", "out", cwd=vendor)
     assert (linted.code, built.code) == (3, 3)
     assert built.err.splitlines()[0].endswith(linted.out.splitlines()[0].removeprefix(ROOT))
+
+
+def test_what_waybill_made_is_named_and_judged_as_that(vendor: Path) -> None:
+    assert waybill("lint", ROOT, cwd=vendor).out.splitlines() == [f"{ROOT}: good (trust root)"]
+    good = (vendor / ROOT).read_bytes()
+    (vendor / ROOT).write_bytes(good[:100] + bytes([good[100] ^ 1]) + good[101:])
+    assert waybill("lint", ROOT, cwd=vendor).code == 3
+
+
+@pytest.mark.parametrize(
+    "text", ['{"payload":"e30=","payloadType":"application/vnd.waybill.consignment.v1+json"}', '{"dsseEnvelope":{}}']
+)
+def test_another_document_that_waybill_made_is_not_called_a_schema(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    linted = waybill("lint", "a.json", cwd=tmp_path)
+    assert linted.code == 3
+    assert "this document was made by Waybill" in linted.out
+    assert "waybill show a.json" in linted.out

@@ -26,10 +26,10 @@ def receive_command(paths: tuple[Path, ...], keep: bool, place: Path | None) -> 
     """Take in what each PATH holds: bundles, whose releases then wait for approval; the consignment for this site;
     newer root documents and revocation lists of the vendor, which are in force at once; answers of approvers elsewhere.
 
-    File names are ignored. What cannot be used is named beside what was taken in, and the exit code is then 14; a
-    file that came alone ends with the code of its own error. A new report states what came, and answers the
-    challenge of a consignment. A newer root or list makes approvals void, which are counted
-    by item. After the vendor's access was ended, only answers are taken in.
+    File names are ignored. What cannot be used is named beside what was taken in, and the exit code is then 14, also
+    for a single file that cannot be read. A bundle that came alone and was refused ends with the code of its verdict. A
+    new report states what came, and answers the challenge of a consignment. A newer root or list makes approvals void,
+    which are counted by item. After the vendor's access was ended, only answers are taken in.
     """
     report = None
     with hold_here(place, "receive") as site:

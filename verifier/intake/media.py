@@ -21,7 +21,7 @@ from verifier.intake.consignments import (
     peek_consignment_file,
     receive_consignment,
 )
-from verifier.intake.scan import BROKEN, MediaFile, file_error, nothing_found, scan, scan_folder
+from verifier.intake.scan import BROKEN, MediaFile, file_error, is_disk, nothing_found, scan, scan_folder
 from verifier.intake.trust_files import ReceivedTrust, receive_trust
 from verifier.runtime.drivers.driver import load_driver
 from verifier.site.folder import Site
@@ -43,7 +43,8 @@ class ReceivedMedia:
         trust: Root documents and revocation lists outside of bundles.
         answers: Answers to requests of this site.
         others: Number of consignments and answers for other sites.
-        packed: Archives and compressed files, which stay closed.
+        packed: Archives, compressed files and disk images, which stay closed.
+        broken: Whether a file claims to be of the vendor and cannot be read as what it claims to be.
         unread: Errors of files that claim to be a document and cannot be read.
         refused: Errors of files that were refused; the rest was received.
         stopped: What this machine failed at; the files after it were not read.
@@ -55,6 +56,7 @@ class ReceivedMedia:
     trust: ReceivedTrust = field(default_factory=ReceivedTrust)
     others: int = 0
     packed: list[Path] = field(default_factory=list)
+    broken: bool = False
     unread: list[WaybillError] = field(default_factory=list)
     refused: list[WaybillError] = field(default_factory=list)
     stopped: WaybillError | None = None
@@ -72,12 +74,18 @@ class ReceivedMedia:
 
     @property
     def error(self) -> WaybillError | None:
-        """What stopped the command; else the error of the only file; else that some files need a person."""
+        """What stopped the command; else the error of the only file; else that some files need a person.
+
+        The code of a file that claims to be of the vendor and cannot be read is that of `AttentionError` too.
+        """
         failed = self.failed
         if self.stopped is not None or not failed:
             return self.stopped
         if self.only_failure:
-            return failed[0]
+            only = failed[0]
+            if not self.broken:
+                return only
+            return AttentionError(only.problem, where=only.where, remedy=only.remedy, finding=only.finding)
         remedies = list(dict.fromkeys(error.remedy for error in failed))
         return AttentionError(
             f"{show_count(len(failed), 'file')} could not be used",
@@ -114,7 +122,9 @@ class ReceivedMedia:
         for error in () if self.only_failure else self.failed:
             lines.append(f"not taken in: {error}")
             lines += [f"  {error.remedy}"] if error.remedy else []
-        lines += [f"not read: {path}: it is packed; unpack it first" for path in self.packed[:MAX_SHOWN]]
+        for path in self.packed[:MAX_SHOWN]:
+            what = "a disk image; mount it first" if is_disk(path) else "packed; unpack it first"
+            lines.append(f"not read: {path}: it is {what}")
         more = len(self.packed) - MAX_SHOWN
         return [*lines, f"not read: {more} more packed files"] if more > 0 else lines
 
@@ -228,6 +238,7 @@ def receive_media(
         _receive_answers(site, answers, media, load)  # 5
     media.refused += [*media.trust.refused, *(error for _, error in [*media.trust.later, *later])]
     media.unread[:0] = media.trust.unread
+    media.broken = bool(media.unread) or any(file.kind in BROKEN for file in files)
     _note_damage(site, media)
     return media
 

@@ -20,7 +20,7 @@ from manifests.documents.review_request import ANSWER_TYPE, MAX_ANSWER
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE
 from manifests.trust.root import MAX_ROOT, ROOT_TYPE
 from manifests.words.errors import MalformedError, RefusedError, WaybillError, unreadable_medium
-from manifests.words.packers import packer_of
+from manifests.words.packers import DISK_SEARCHED, Packer, packer_of
 from manifests.words.text import for_files
 
 FileKind = Literal[
@@ -72,7 +72,7 @@ def scan(path: Path, *, named: bool = False) -> FileKind:
     ``other`` is a link, a folder, a pipe, a foreign file, and a file that this account may not open; ``damaged`` claims
     to be of a kind that is received and does not begin or end as that kind does; ``unfinished`` ends in the first block
     of a bundle, or is empty or begins with zeros and was named or has the name of such a file; ``unreadable`` has a
-    block that the medium does not return; ``packed`` is an archive or compressed, and may hold anything.
+    block that the medium does not return; ``packed`` is an archive, compressed or a disk image, and may hold anything.
     """
     try:
         if path.is_symlink() or not path.is_file():
@@ -84,6 +84,8 @@ def scan(path: Path, *, named: bool = False) -> FileKind:
             if packer_of(data) is not None:
                 return "packed"
             data += file.read(SEARCHED - len(data))
+            if packer_of(data) is not None:  # a disk image, which shows it later
+                return "packed"
             if unfinished_copy(path.name, data, path.stat().st_size, None if named else _NAMES):
                 return "unfinished"
             if is_damaged_bundle(data):
@@ -129,6 +131,21 @@ def _is_damaged_document(data: bytes) -> bool:
     return any(b'"type":"%s"' % type_ in payload for type_ in types)
 
 
+def packer_at(path: Path) -> Packer | None:
+    """Return what packed a file whose kind is ``packed``; None where it cannot be read any more."""
+    try:
+        with path.open("rb") as file:
+            return packer_of(file.read(DISK_SEARCHED))
+    except OSError:
+        return None
+
+
+def is_disk(path: Path) -> bool:
+    """Whether a file whose kind is ``packed`` is a disk image."""
+    packer = packer_at(path)
+    return packer is not None and packer.disk
+
+
 def file_error(file: MediaFile) -> WaybillError:
     """Return the error of a file whose kind is ``damaged``, ``unfinished`` or ``unreadable``."""
     if file.kind == "unreadable":
@@ -172,7 +189,8 @@ def nothing_found(folder: Path, kinds: str, others: Sequence[MediaFile] = ()) ->
         return MalformedError(problem, where=str(folder), remedy=remedy, finding="nothing-found")
     if packed:
         more = f" and {len(packed) - 1} more" if len(packed) > 1 else ""
-        remedy = f"unpack {packed[0]}{more} first, and name the folder with the content"
+        verb = "mount" if is_disk(packed[0]) else "unpack"
+        remedy = f"{verb} {packed[0]}{more} first, and name the folder with the content"
     return MalformedError(f"the folder holds no {kinds}", where=str(folder), remedy=remedy, finding="nothing-found")
 
 

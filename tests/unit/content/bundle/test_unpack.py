@@ -71,13 +71,40 @@ def test_without_room_it_is_refused_with_the_command(saved: Saved) -> None:
     assert "gunzip" in caught.value.remedy
 
 
-@pytest.mark.parametrize("start", [b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh91AY&SY"])
-def test_other_compressions_are_called_by_their_command(tmp_path: Path, start: bytes) -> None:
+@pytest.mark.parametrize(
+    ("start", "command"),
+    [
+        (b"\x28\xb5\x2f\xfd", "unzstd"),
+        (b"\xfd7zXZ\x00", "unxz"),
+        (b"BZh91AY&SY", "bunzip2"),
+        (b"\x04\x22\x4d\x18", "unlz4"),
+        (b"LZIP\x01", "lzip -d"),
+        (b"\x1f\x9d\x90", "uncompress"),
+    ],
+)
+def test_other_compressions_are_called_by_their_command(tmp_path: Path, start: bytes, command: str) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(start + bytes(1000))
     with Scratch(tmp_path) as scratch, pytest.raises(MalformedError) as caught:
         open_docker_archive(path, scratch)
-    assert "it is compressed; decompress the file first: un" in caught.value.remedy or "bunzip2" in caught.value.remedy
+    assert caught.value.remedy == f"it is compressed; decompress the file first: {command} FILE"
+
+
+@pytest.mark.parametrize(
+    ("data", "step"),
+    [
+        (b"MSCF" + bytes(2000), "it is packed with cab: unpack it first (cabextract FILE)"),
+        (
+            bytes(32769) + b"CD001" + bytes(2000),
+            "it is a disk image (ISO 9660): mount it first (mount -o ro,loop FILE)",
+        ),
+    ],
+)
+def test_archives_of_files_and_disk_images_have_their_command(tmp_path: Path, data: bytes, step: str) -> None:
+    (tmp_path / "a.tar").write_bytes(data)
+    with Scratch(tmp_path) as scratch, pytest.raises(MalformedError) as caught:
+        open_docker_archive(tmp_path / "a.tar", scratch)
+    assert caught.value.remedy == f"{step}, and name the file in it"
 
 
 def test_what_unpacks_to_far_more_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

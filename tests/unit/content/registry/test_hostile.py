@@ -708,6 +708,36 @@ def test_an_error_of_a_host_behind_a_redirect_names_that_host() -> None:
             assert f"{seen.host} redirects there" in caught.value.remedy
 
 
+@pytest.mark.parametrize("method", ["blob", "manifest", "upload"])
+def test_a_redirect_that_leads_nowhere_is_called_so(method: str) -> None:
+    with hostile(lambda web: web.answer(307)) as (registry, seen):
+        with pytest.raises(HostError, match=r"answered 307, a redirect, and does not say where to") as caught:
+            if method == "blob":
+                download(registry)
+            elif method == "manifest":
+                registry.manifest(NAME, "1.0")
+            else:
+                registry.push_blob(NAME, DIGEST, len(BLOB), lambda: iter([BLOB]))
+        assert caught.value.where == seen.host
+        assert len(seen.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"), [(b"{}", "sent bytes with sha256:"), (b"<html>", "sent bytes with sha256:")]
+)
+@pytest.mark.parametrize("by_tag", [False, True])
+def test_a_manifest_from_behind_a_redirect_names_the_host_that_gave_it(body: bytes, problem: str, by_tag: bool) -> None:
+    with hostile(lambda web: web.answer(200, body)) as (_, other):
+        place = f"http://{other.host}/x"
+        with hostile(lambda web: web.answer(307, Location=place)) as (registry, seen):
+            with pytest.raises((DamagedError, MalformedError)) as caught:
+                registry.manifest(NAME, "1.0" if by_tag else DIGEST)
+            assert caught.value.where.startswith(other.host)
+            expected = "sent no manifest for" if by_tag else problem
+            assert f"the host of the registry's content {expected}" in caught.value.problem
+            assert seen.host in caught.value.remedy
+
+
 @pytest.mark.parametrize("password", [None, ("ann", "secret")])
 def test_a_host_behind_a_redirect_cannot_ask_for_the_password(password: tuple[str, str] | None) -> None:
     def respond(web: Scripted) -> None:

@@ -82,25 +82,27 @@ def test_nothing_inside_an_inner_archive_is_read(engine: Engine, site: Reporter,
 
 
 @pytest.mark.parametrize(
-    ("packed", "packer"),
+    ("packed", "packer", "command"),
     [
-        (gzip.compress(b"x"), "gzip"),
-        (gzip.compress(os.urandom(2 << 20)), "gzip"),
-        (gzip.compress(b"<html><body>" + os.urandom(1000), 0), "gzip"),
-        (lzma.compress(b"x"), "xz"),
-        (bz2.compress(b"x"), "bzip2"),
+        (gzip.compress(b"x"), "gzip", "gunzip"),
+        (gzip.compress(os.urandom(2 << 20)), "gzip", "gunzip"),
+        (gzip.compress(b"<html><body>" + os.urandom(1000), 0), "gzip", "gunzip"),
+        (lzma.compress(b"x"), "xz", "unxz"),
+        (bz2.compress(b"x"), "bzip2", "bunzip2"),
+        (b"LZIP\x01" + bytes(90), "lzip", "lzip -d"),
+        (b"MSCF" + bytes(90), "cab", "cabextract"),
     ],
-    ids=["gzip", "long gzip", "gzip with a page", "xz", "bzip2"],
+    ids=["gzip", "long gzip", "gzip with a page", "xz", "bzip2", "lzip", "cab"],
 )
 def test_a_packed_file_in_a_folder_is_named_with_the_way_on(
-    engine: Engine, site: Reporter, medium: Path, packed: bytes, packer: str
+    engine: Engine, site: Reporter, medium: Path, packed: bytes, packer: str, command: str
 ) -> None:
     """It may hold a report. Nobody named it, so a folder of packed logs alone needs nobody."""
     done = bring(engine, medium, packed)
     assert done.counts == {"packed": 1}
     text = import_text(done)
     assert f"packed: {medium / 'carried'}: packed with {packer}, which is not opened" in text
-    assert "  unpack it first, then import the folder with the content" in text
+    assert f"  unpack it first ({command} FILE), then import the folder with the content" in text
     assert import_attention(done) is None
     assert import_attention(named(engine, medium, packed)) is not None
 

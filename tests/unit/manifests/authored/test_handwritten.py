@@ -205,3 +205,26 @@ def test_text_in_single_quotes_comes_back(text: str) -> None:
         assert read(f"key: {quoted}") == {"key": text}
     except MalformedError as error:
         assert "not YAML" in error.problem  # what YAML does not print
+
+
+@pytest.mark.parametrize(
+    ("line", "written"),
+    [
+        ("from: [::1]:5000/x", "[::1]:5000/x"),
+        ("from: {a: [2001:db8::1]:5000/x/y, b: c}", "[2001:db8::1]:5000/x/y"),
+        ("from: [fe80::1]:5000  # near", "[fe80::1]:5000"),
+        ("from: @app", "@app"),
+        ("from: %app  # so", "%app"),
+    ],
+)
+def test_text_that_yaml_takes_for_something_else_is_to_be_quoted(line: str, written: str) -> None:
+    with pytest.raises(MalformedError, match="not YAML") as caught:
+        parse_handwritten(f"images:\n  - name: a\n    {line}\n    to: b\n".encode(), "release.yaml")
+    assert caught.value.where == "release.yaml:3"
+    assert caught.value.remedy == f'write "{written}", in quotes'
+
+
+def test_an_address_as_a_key_is_to_be_quoted() -> None:
+    with pytest.raises(MalformedError, match="a key must be plain text") as caught:
+        parse_handwritten(b"registries:\n  [::1]:5000: {plain_http: true}\n", "registries.yaml")
+    assert "in quotes" in caught.value.remedy

@@ -153,7 +153,7 @@ def test_a_byte_order_mark_is_taken() -> None:
         (dump(CYCLONEDX).replace(b"alpha", b"alph\xe4"), r"byte \d+ is not UTF-8", "iconv -f ISO-8859-1 "),
         (gzip.compress(dump(CYCLONEDX)), "packed with gzip", "gunzip "),
         (bz2.compress(dump(CYCLONEDX)), "packed with bzip2", "bunzip2 -c "),
-        (b"PK\x03\x04" + bytes(60), "packed with zip", "unpack "),
+        (b"PK\x03\x04" + bytes(60), "packed with zip", "unzip "),
         (
             b'<?xml version="1.0"?>\n<bom xmlns="http://cyclonedx.org/schema/bom/1.6"/>',
             "CycloneDX in XML",

@@ -23,6 +23,7 @@ from verifier.commands.receive import receive_command
 from verifier.commands.show import show_command
 from verifier.commands.verify import verify_command
 from verifier.intake.bundles import find_bundle, receive_bundle
+from verifier.intake.scan import BROKEN as UNREADABLE_KINDS
 from verifier.intake.scan import scan
 
 ONE = Vendor(version="1.0.0", sequence=1)
@@ -65,11 +66,14 @@ def test_a_bad_bundle_beside_a_good_one(place: Place, tmp_path: Path, kind: str,
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_bad_bundle_alone_keeps_its_own_error(place: Place, tmp_path: Path, kind: str) -> None:
+def test_a_bad_bundle_alone_has_the_code_of_its_verdict_or_needs_a_person(
+    place: Place, tmp_path: Path, kind: str
+) -> None:
     bad = put(tmp_path / "medium" / "a", BROKEN[kind]())
     for path in (bad, bad.parent):
         found = CliRunner().invoke(receive_command, [str(path), "--site", str(place.path)])
-        assert found.exit_code in (3, 4, 7), found.output
+        claims = scan(bad, named=path == bad)
+        assert found.exit_code in ((14,) if claims in UNREADABLE_KINDS else (3, 4, 7)), found.output
         assert found.output.count(str(bad)) == 1
 
 
@@ -125,7 +129,7 @@ def test_an_empty_file_of_another_name_is_passed_over(place: Place, tmp_path: Pa
 @pytest.mark.parametrize("name", ["small-1.1.0.tar", "small-1.1.0.tar.part"])
 def test_an_unfinished_copy_is_named_where_no_bundle_is(place: Place, tmp_path: Path, data: bytes, name: str) -> None:
     bad = put(tmp_path / "medium" / name, data)
-    error = receive(place, tmp_path / "medium", code=3)["error"]
+    error = receive(place, tmp_path / "medium", code=14)["error"]
     assert (error["where"], error["finding"]) == (str(bad), "file-damaged")
     assert error["problem"].startswith("an unfinished copy: it ")
     put(tmp_path / "medium" / "consignment.json", signed(consignment_for(place.open().state)))
@@ -136,7 +140,7 @@ def test_an_unfinished_copy_is_named_where_no_bundle_is(place: Place, tmp_path: 
 @pytest.mark.parametrize("data", [b"", bytes(300), bytes(10_240), GOOD[:300], GOOD[:300] + bytes(3000)])
 def test_a_named_file_of_any_name_is_called_an_unfinished_copy(place: Place, tmp_path: Path, data: bytes) -> None:
     bad = put(tmp_path / "download", data)
-    error = receive(place, bad, code=3)["error"]
+    error = receive(place, bad, code=14)["error"]
     assert "copy it again from its source" in error["hint"]
     for command in (verify_command, show_command):
         result = CliRunner().invoke(command, [str(bad), "--site", str(place.path)])
@@ -237,6 +241,10 @@ def test_packed_files_in_a_folder_are_named_and_stay_closed(place: Place, tmp_pa
         (b"PK\3\4" + bytes(600), "zip"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(600), "7-Zip"),
         (b"Rar!\x1a\x07\x01\x00" + bytes(600), "RAR"),
+        (b"\x04\x22\x4d\x18\x64" + bytes(600), "lz4"),
+        (b"LZIP\x01" + bytes(600), "lzip"),
+        (b"\x1f\x9d\x90" + bytes(600), "compress"),
+        (b"MSCF" + bytes(600), "cab"),
     ],
 )
 def test_a_packed_file_that_was_named_is_called_by_its_packer(tmp_path: Path, begin: bytes, packer: str) -> None:
@@ -244,7 +252,30 @@ def test_a_packed_file_that_was_named_is_called_by_its_packer(tmp_path: Path, be
     for command in (show_command, verify_command):
         found = CliRunner().invoke(command, [str(put(tmp_path / "a", begin)), "--root", str(root)])
         assert found.exit_code == 3
-        assert f"hint: it is packed with {packer}; a bundle is a plain tar: unpack it first" in found.output
+        assert f"hint: it is packed with {packer}; a bundle is a plain tar: unpack it first (" in found.output
+
+
+DISKS = {
+    "ISO 9660": bytes(32768) + b"\x01CD001\x01" + bytes(8000),
+    "FAT or NTFS": (b"\xeb\x3c\x90mkfs.fat" + bytes(43) + b"FAT16   ").ljust(510, b"\0") + b"\x55\xaa" + bytes(99),
+    "ext": bytes(1080) + b"\x53\xef\x01\x00" + bytes(40_000),
+    "squashfs": b"hsqs" + bytes(900),
+}
+
+
+@pytest.mark.parametrize("kind", DISKS)
+def test_a_disk_image_is_to_be_mounted(place: Place, tmp_path: Path, kind: str) -> None:
+    """It may begin with zeros, and is no unfinished copy for that."""
+    disk = put(tmp_path / "medium" / "medium.iso", DISKS[kind])
+    for command in (show_command, verify_command, receive_command):
+        done = CliRunner().invoke(command, [str(disk), "--site", str(place.path)])
+        assert done.exit_code == 3
+        assert f"it is a disk image ({kind}); a bundle may lie in it: mount it first" in done.stderr
+    error = receive(place, tmp_path / "medium", code=3)["error"]
+    assert error["hint"] == f"mount {disk} first, and name the folder with the content"
+    put(tmp_path / "medium" / "z.tar", GOOD)
+    done = CliRunner().invoke(receive_command, [str(tmp_path / "medium"), "--site", str(place.path)])
+    assert f"not read: {disk}: it is a disk image; mount it first" in done.stdout
 
 
 def test_a_tar_around_a_bundle_is_to_be_unpacked(place: Place, tmp_path: Path) -> None:
@@ -255,13 +286,13 @@ def test_a_tar_around_a_bundle_is_to_be_unpacked(place: Place, tmp_path: Path) -
         member = tarfile.TarInfo("medium/a.tar")
         member.size = len(GOOD)
         outer.addfile(member, io.BytesIO(GOOD))
-    error = receive(place, folder, code=3)["error"]
+    error = receive(place, folder, code=14)["error"]
     assert error["problem"] == "a tar that another program wrote, with what a file of the vendor holds"
     assert error["hint"] == (
         "if a bundle lies in it, unpack it and name the folder; otherwise ask for the original file"
     )
     put(folder / "all.tar", bytes([GOOD[0] ^ 1]) + GOOD[1:])
-    assert receive(place, folder, code=3)["error"]["hint"] == "copy it again from its source"
+    assert receive(place, folder, code=14)["error"]["hint"] == "copy it again from its source"
 
 
 @pytest.mark.parametrize("command", [show_command, verify_command])
