@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-import msgspec
 
 from console.options import command, path_option
 from console.result import Result
 from content.bundle.charts import collect_chart
 from content.bundle.regular_files import regular_files
 from content.commands.lint_images import LintFinding, image_findings
+from content.commands.lint_schema import SHAPES, shape_schema
 from content.commands.trust_folder import trust_beside_problems, trust_folder_problems
 from content.kubernetes.chart_images import look_at_charts, missing_images, with_taken_images
 from content.signing.authorisations import bundle_reader
 from content.sigstore.keyless import MAX_TRUSTED_ROOT, check_trusted_root
-from manifests.authored.authorisation_yaml import AuthorisationFile, authorisation_problems
-from manifests.authored.contract_yaml import ContractFile, compile_contract, contract_problems, contract_warnings
+from manifests.authored.authorisation_yaml import authorisation_problems
+from manifests.authored.contract_yaml import compile_contract, contract_problems, contract_warnings
 from manifests.authored.handwritten import Handwritten, read_handwritten, shape_problems
-from manifests.authored.policy_yaml import PolicyFile, policy_problems
+from manifests.authored.policy_yaml import policy_problems
 from manifests.authored.registries_yaml import REGISTRIES_YAML, RegistriesFile, registries_problems
 from manifests.authored.release_yaml import ATTACHED, NONE, ReleaseFile
 from manifests.authored.release_yaml_checks import data_warnings, proof_warnings, reference_problems, release_problems
-from manifests.authored.rollback_yaml import RollbackFile, compile_rollback, rollback_problems
+from manifests.authored.rollback_yaml import compile_rollback, rollback_problems
 from manifests.authored.site_yaml import SiteFile, site_problems, without_placeholders
 from manifests.authored.trust_yaml import TrustFile, trust_problems
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
@@ -42,16 +42,6 @@ from manifests.words.text import QUOTE
 from manifests.words.units import show_count
 
 ADD_FILE = "correct the path, or add the file"
-SHAPES: dict[str, type[msgspec.Struct]] = {
-    "release": ReleaseFile,
-    "trust": TrustFile,
-    "site": SiteFile,
-    "policy": PolicyFile,
-    "contract": ContractFile,
-    "rollback": RollbackFile,
-    "authorisation": AuthorisationFile,
-    "registries": RegistriesFile,
-}
 
 
 # Documents that Waybill made, by a type of ours or as a Sigstore bundle; without a kind, what one signs is in base64.
@@ -431,36 +421,3 @@ def _made(data: bytes, name: str) -> object:
         return parse_revocations(data, name)
     remedy = f"waybill show {shlex.quote(name)} explains it, or the command that takes it in"
     raise MalformedError("this document was made by Waybill; lint checks what people write", where=name, remedy=remedy)
-
-
-def shape_schema(kind: str) -> dict[str, object]:
-    """The JSON Schema of a handwritten file. Raises UsageError for an unknown kind."""
-    if kind not in SHAPES:
-        raise UsageError(f"there is no kind {kind!r}", where="--schema", remedy=f"name one of {', '.join(SHAPES)}")
-    schema = msgspec.json.schema(SHAPES[kind], schema_hook=_anything)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **_for_ecma(schema)}
-
-
-def _anything(type_: type) -> dict[str, object]:
-    """The product's own configuration is whatever its release says."""
-    if type_ is not object:
-        raise NotImplementedError(type_)
-    return {"description": "Whatever the release's own schema allows."}
-
-
-def _for_ecma(schema: dict[str, object]) -> dict[str, object]:
-    """The same schema with patterns as ECMA-262 spells them: it has neither ``\\A`` nor ``\\Z``."""
-
-    def change(value: object) -> object:
-        if isinstance(value, dict):
-            return {
-                key: below.replace("\\A", "^").replace("\\Z", "$")
-                if key == "pattern" and isinstance(below, str)
-                else change(below)
-                for key, below in value.items()
-            }
-        return [change(one) for one in value] if isinstance(value, list) else value
-
-    changed = change(schema)
-    assert isinstance(changed, dict)
-    return changed

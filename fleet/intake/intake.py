@@ -22,6 +22,7 @@ from content.bundle.unfinished import SEARCHED, is_damaged_bundle, unfinished_co
 from fleet.intake.carriers import is_carrier
 from fleet.intake.import_trust import ImportTrust
 from fleet.intake.library import ReleaseLibrary
+from fleet.intake.pasted import is_pasted
 from fleet.intake.quarantine import BATCH, RefusedFile, RefusedFiles, ReportFile, large_file, settle_quarantine
 from fleet.intake.releases import bundle_error, record_release
 from fleet.intake.report_chains import VerifiedReport, add_replay, known_reports, write_reports
@@ -340,7 +341,7 @@ def _read(batch: list[str], pool: SymbolPool, result: ImportResult) -> Iterator[
             continue
         if raw.startswith(BUNDLE) or is_damaged_bundle(raw[:SEARCHED]):
             yield ReportFile(path, raw, digest_of(raw), None, bundle_error(path))
-        elif is_carrier(raw) or claim == "armour" or (claim == "report" and raw != raw.strip()):
+        elif is_carrier(raw) or claim == "armour" or (claim == "report" and (raw != raw.strip() or is_pasted(raw))):
             yield from _read_carrier(raw, path, pool, result)
         elif claim in ("report", "telemetry"):
             yield _report_file(path, raw)

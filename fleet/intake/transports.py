@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 
 from fleet.intake.carriers import MailPart, parts_of, plain_text
+from fleet.intake.pasted import is_pasted, pasted_reports
 from fleet.intake.scan import PICTURES, recognise
 from fleet.intake.zips import UNREADABLE
 from manifests.transport.armour import find_armour, open_armour
@@ -82,12 +83,29 @@ def _carried(part: MailPart, pool: "SymbolPool") -> Iterator[CarriedReport]:
             yield CarriedReport(part.name, error)
         return
     claim = recognise(content)
-    if claim in ("report", "telemetry"):
+    if claim == "report":
+        yield from _from_json(content, part)
+    elif claim == "telemetry":
         yield CarriedReport(part.name, content)
     elif claim == "armour":
         yield from _from_text(part.text if part.text is not None else plain_text(part.raw), part.name)
     elif claim == "scanned":
         yield from (CarriedReport(part.name, error) for error in pool.add(scanned_texts(content), part.name))
+
+
+def _from_json(content: bytes, part: MailPart) -> tuple[CarriedReport, ...]:
+    """Return the report files of a part: the part itself, or those that were pasted into its text."""
+    text = content.decode("utf-8", "replace")
+    if not is_pasted(content):
+        return (CarriedReport(part.name, content),)
+    reports = pasted_reports(text)
+    if not reports and "=" in text:
+        reports = pasted_reports(plain_text(quopri.decodestring(content)))
+    if reports or content.startswith(b"{"):
+        return tuple(CarriedReport(part.name, report) for report in reports or (content,))
+    problem = "it holds the text of a report file, and parts of it were changed or are missing"
+    remedy = "ask the site to send the report file as an attachment, or the text of: waybill report --text"
+    return (CarriedReport(part.name, MalformedError(problem, where=part.name, remedy=remedy, finding="report-pasted")),)
 
 
 def _from_text(text: str, name: str) -> tuple[CarriedReport, ...]:

@@ -93,6 +93,17 @@ FORMS: dict[str, Callable[[bytes, str], bytes]] = {
     "long dashes in a page that is said to be Latin-1": lambda raw, text: (
         b"<meta charset='iso-8859-1'>" + as_html(dashed(text)).encode("cp1252")
     ),
+    "file pasted into a mail": lambda raw, text: mail(
+        text=raw.decode() + "\nregards", cte="quoted-printable"
+    ).as_bytes(),
+    "file pasted and wrapped": lambda raw, text: mail(text=textwrap.fill(raw.decode(), 72), cte="7bit").as_bytes(),
+    "file pasted and quoted": lambda raw, text: mail(text=wrapped(raw.decode(), 70), cte="base64").as_bytes(),
+    "file pasted into a page": lambda raw, text: mail(html=as_html("see:\n" + wrapped(raw.decode(), 60))).as_bytes(),
+    "file pasted into a text": lambda raw, text: f"see below\n\n{textwrap.fill(raw.decode(), 76)}\n-- \nops".encode(),
+    "file pasted with other quotation marks": lambda raw, text: (
+        f"see \u201chere\u201d\n{raw.decode()}".replace('":', "\u201d:").replace('{"', "{\u201c").encode()
+    ),
+    "source of a mail with a file pasted": lambda raw, text: b"see below\n\n" + quopri.encodestring(raw),
     "PGP": lambda raw, text: text.replace("-----", "- -----", 1).encode(),
     "wrapped at 60": lambda raw, text: wrapped(text, 60).encode(),
     "wrapped at 30": lambda raw, text: wrapped(text, 30).encode(),
@@ -174,3 +185,23 @@ def test_base64_of_a_mail_body_is_no_report_of_ours(engine: Engine, site: Report
     (medium / "mail.eml").write_bytes(mail(text=base64.b64encode(bytes(range(200))).decode()).as_bytes())
     (medium / "page.html").write_text("<html><body>hello</body></html>")
     assert bring(engine, medium).counts == {"skipped": 2}
+
+
+def test_a_file_that_was_pasted_in_part_is_named_with_what_to_send(
+    engine: Engine, site: Reporter, medium: Path
+) -> None:
+    text = textwrap.fill(site.report(ONE).decode(), 72)
+    (medium / "mail.eml").write_bytes(mail(text="see\n" + text[:-300]).as_bytes())
+    done = bring(engine, medium)
+    assert (done.counts, held(engine)) == ({"quarantined": 1}, [])
+    assert done.files[0].finding == "report-pasted"
+    assert "waybill report --text" in str(done.files[0].hint)
+
+
+def test_a_changed_letter_in_a_pasted_file_shows_by_its_signature(engine: Engine, site: Reporter, medium: Path) -> None:
+    raw = site.report(ONE).decode()
+    at = raw.index('"payload":"') + 200
+    changed = raw[:at] + ("A" if raw[at] != "A" else "B") + raw[at + 1 :]
+    (medium / "mail.eml").write_bytes(mail(text=textwrap.fill(changed, 72)).as_bytes())
+    done = bring(engine, medium)
+    assert (done.counts, held(engine)) == ({"quarantined": 1}, [])
