@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from content.commands.lint import SHAPES, lint
+from content.commands.lint import lint
+from content.commands.lint_schema import SHAPES
 from manifests.words.errors import MalformedError
 from tests.images import LayoutWriter, sbom
 from tests.signed_images import pem, rsa_key
