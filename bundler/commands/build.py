@@ -19,8 +19,7 @@ from console.result import Result
 from content.bundle.head import open_head
 from content.commands.open_key import open_key, open_keys
 from content.commands.signed_by import key_list
-from content.commands.trust_folder import TRUST_YAML
-from content.signing.vendor_keys import VendorKeys, read_vendor_keys
+from content.signing.vendor_keys import TRUST_YAML, VendorKeys, read_vendor_keys
 from content.trust.head import verify_head
 from manifests.authored.named_file import check_named_file
 from manifests.trust.private_keys import Signer

@@ -45,13 +45,14 @@ from content.signing.preview import Preview, check_agreed
 from content.signing.previews import context_files, preview_file, preview_request
 from content.signing.request_signers import RequestSigners, read_signers, signers_file
 from content.signing.surroundings import Surroundings
+from content.signing.vendor_keys import TRUST_YAML
 from manifests.documents.authorisation import AUTHORISATION_TYPE, MAX_AUTHORISATION, parse_authorisation
 from manifests.documents.release import Release
 from manifests.documents.release_reader import parse_release
 from manifests.trust.envelope import MAX_BUNDLE, Envelope
 from manifests.trust.envelope_writer import add_signatures
 from manifests.trust.keys import PublicKey, open_regular, read_capped
-from manifests.trust.private_keys import Signer
+from manifests.trust.private_keys import Signer, key_path
 from manifests.trust.revocations import MAX_REVOCATIONS, REVOCATIONS_TYPE, parse_revocations
 from manifests.trust.root import MAX_ROOT, Role, Root, parse_root
 from manifests.words.canonical import decode
@@ -78,6 +79,8 @@ from manifests.words.fingerprint import as_words, parse_fingerprint
               help="trusted_root.json for an identity, with --attach. Default: the one in the bundle.")  # fmt: skip
 @click.option("--fingerprint", metavar="WORDS",
               help="Fingerprint that was agreed by another way, whole; any other document is refused.")  # fmt: skip
+@click.option("--trust", "trust_yaml", type=ExistingPath(), metavar="FILE",
+              help="trust.yaml, for the names of keys. Default: near FILE, near the key, or here.")  # fmt: skip
 @passphrase_option
 def sign_command(
     file: Path,
@@ -86,6 +89,7 @@ def sign_command(
     attach: Path | None,
     trusted_root: Path | None,
     fingerprint: str | None,
+    trust_yaml: Path | None,
     passphrase_fd: int | None,
 ) -> Result:
     """Add a signature to FILE, or answer a signing request.
@@ -101,7 +105,7 @@ def sign_command(
     agreed = None if fingerprint is None else parse_fingerprint(fingerprint)
     if file.is_dir():
         return _answer(file, keys, agreed, passphrase_fd)
-    task = _look_at(authorisation_envelope(file), agreed)
+    task = _look_at(authorisation_envelope(file), agreed, _near(file, trust_yaml, keys))
     if prepare is not None:
         return _prepare(task, prepare)
     if attach is not None:
@@ -125,9 +129,19 @@ class _Task:
         return _KINDS[self.name]
 
 
-def _look_at(file: Path, agreed: str | None) -> _Task:
+def _near(file: Path, trust_yaml: Path | None, keys: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return files by which the folder of the vendor is known: the named one; else FILE, those of keys, this folder."""
+    if trust_yaml is None:
+        files = [key_path(key, Path()) for key in keys if not key.startswith(("pkcs11:", "exec:"))]
+        return (file, *files, Path(TRUST_YAML))
+    if trust_yaml.name != TRUST_YAML:
+        raise UsageError(f"expected a file called {TRUST_YAML}", where=f"--trust {trust_yaml}", remedy="name it so")
+    return (trust_yaml,)
+
+
+def _look_at(file: Path, agreed: str | None, near: tuple[Path, ...]) -> _Task:
     name = _kind_of(file)
-    preview, around = preview_file(file, name)
+    preview, around = preview_file(file, name, near)
     check_agreed(preview, agreed, str(file))
     return _Task(file, name, preview, around)
 
@@ -145,6 +159,9 @@ def _attach(task: _Task, answer: Path, trusted_root: Path | None) -> Result:
         result = _attach_identity(file, answer / STATEMENT_SIGNED, trusted_root)
         return with_next(result, file, task.name, task.around)
     _check_no_trusted_root(trusted_root)
+    named = read_signers(answer)
+    if named is not None:
+        task = replace(task, around=replace(task.around, key_names={**named.names, **task.around.key_names}))
     return _sign(task, (read_answer(answer, kind.request(file), kind.keys(file)),))
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from content.signing.vendor_keys import TRUST_YAML
 from manifests.authored.named_file import check_named_file, read_named_file
 from manifests.trust.revocations import MAX_REVOCATIONS, parse_revocations
 from manifests.trust.root import MAX_ROOT, parse_root
 from manifests.words.errors import WaybillError
 
-TRUST_YAML = "trust.yaml"
 _KINDS: tuple[tuple[str, int, Callable[[bytes, str], object]], ...] = (
     ("root", MAX_ROOT, parse_root),
     ("revocations", MAX_REVOCATIONS, parse_revocations),

@@ -1,6 +1,6 @@
 """Read what a preview needs: from the folder of the vendor, or from a request that was carried to another machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -33,9 +33,13 @@ BEFORE, LIST, OLD_LIST, BASE = (
 )
 
 
-def preview_file(file: Path, kind: str) -> tuple[Preview, Surroundings]:
-    """What a signature of the ``file`` would say; ``kind`` is bundle, root, list or authorisation."""
-    around = look_around(file)
+def preview_file(file: Path, kind: str, near: Sequence[Path] = ()) -> tuple[Preview, Surroundings]:
+    """What a signature of the ``file`` would say; ``kind`` is bundle, root, list or authorisation.
+
+    Args:
+        near: Files by which the vendor's folder is known; ``file`` where there are none.
+    """
+    around = look_around(file, near)
     if kind == "bundle":
         head = open_head(file)
         side = read_bundle_documents(file, same=None)

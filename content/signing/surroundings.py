@@ -1,6 +1,6 @@
 """What lies beside a document that is to be signed: names of keys, older versions, releases. None of it is verified."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -63,10 +63,13 @@ class Surroundings:
         return names
 
 
-def look_around(file: Path) -> Surroundings:
-    """Read what lies beside ``file``: at most 64 files of a kind. What cannot be read is left out."""
-    folder = vendor_folder(file)
-    keys = read_vendor_keys(file)
+def look_around(file: Path, near: Sequence[Path] = ()) -> Surroundings:
+    """Read what lies in the folder of the vendor, at most 64 files of a kind. What cannot be read is left out.
+
+    ``near`` are the files by which `vendor_folder` knows it, ``file`` where there are none.
+    """
+    folder = vendor_folder(*near or (file,))
+    keys = read_vendor_keys(*near or (file,))
     trust = folder / "trust" if (folder / "trust").is_dir() else file.absolute().parent
     return Surroundings(
         key_names=keys.names,

@@ -12,11 +12,19 @@ from manifests.trust.keys import read_public
 from manifests.trust.private_keys import key_path
 from manifests.words.errors import WaybillError
 
+TRUST_YAML = "trust.yaml"
 
-def vendor_folder(file: Path) -> Path:
-    """The folder of the vendor's handwritten files: that of ``file`` or the one above, whichever has trust.yaml."""
-    folder = file.absolute().parent
-    return folder.parent if not (folder / "trust.yaml").exists() and (folder.parent / "trust.yaml").exists() else folder
+
+def vendor_folder(*files: Path) -> Path:
+    """The folder of the vendor's handwritten files, which has trust.yaml.
+
+    It is that of the first of ``files`` or the one above it, else that of the next; where none has trust.yaml, that of
+    the first.
+    """
+    folders = [file.absolute().parent for file in files]
+    return next(
+        (folder for below in folders for folder in (below, below.parent) if (folder / TRUST_YAML).exists()), folders[0]
+    )
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,13 @@ class VendorKeys:
         return self.option((known or list(keyids) or [""])[0])
 
 
-def read_vendor_keys(file: Path) -> VendorKeys:
-    """Read the trust.yaml beside ``file`` or in the folder above. What cannot be read is left out."""
-    folder = vendor_folder(file)
+def read_vendor_keys(*files: Path) -> VendorKeys:
+    """Read the trust.yaml in `vendor_folder`. What cannot be read is left out."""
+    folder = vendor_folder(*files)
     names: dict[str, str] = {}
     options: dict[str, str] = {}
     with suppress(WaybillError):
-        for name, entry in read_handwritten(folder / "trust.yaml").to(TrustFile).keys.items():
+        for name, entry in read_handwritten(folder / TRUST_YAML).to(TrustFile).keys.items():
             with suppress(WaybillError):
                 if entry.public is not None:
                     keyid = read_public(folder / entry.public).keyid
