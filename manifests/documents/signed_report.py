@@ -158,7 +158,7 @@ def check_report(report: Report, what: str) -> None:
             )
     _check_health(report, refuse)  # D-2.9
     _check_certificates(report, refuse)  # D-2.10
-    _check_own_uses(report, refuse)
+    _check_own_uses(report, refuse)  # D-2.8
     for name, names in (
         ("waiting", [one.item for one in report.waiting]),
         ("health", [one.probe for one in report.health]),

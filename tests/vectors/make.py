@@ -27,6 +27,7 @@ class Topic:
 def topics() -> dict[str, Topic]:
     from tests.vectors import (
         of_authorisations,
+        of_consignments,
         of_documents,
         of_identities,
         of_image_signatures,
@@ -53,6 +54,7 @@ def topics() -> dict[str, Topic]:
         of_identities,
         of_sites,
         of_authorisations,
+        of_consignments,
         of_reports,
     ):
         for name, (text, variants) in module.TOPICS.items():

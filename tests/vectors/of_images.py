@@ -309,6 +309,16 @@ def many_referrers(shelf: Shelf, count: int = 300) -> Fields:
     return found
 
 
+def _with_values(count: int) -> Callable[[bytes], bytes]:
+    """Empty arrays in a field that nobody knows, so many that with what is there they are about ``count``."""
+    return lambda data: data[:-1] + b',"x":[' + b",".join([b"[]"] * (count // 2)) + b"]}"
+
+
+def _long_manifests(shelf: Shelf, count: int) -> list[Fields]:
+    """Manifests of a little more than a mebibyte each, and no two of them alike."""
+    return [shelf.manifest(b"%d" % n, annotations={"a": "y" * (1 << 20)}) for n in range(count)]
+
+
 def _unreferenced(shelf: Shelf) -> Fields:
     shelf.put(OCI_LAYER_GZIP, b"nobody asked for this")
     return shelf.manifest()
@@ -332,7 +342,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     "oci-document": (
         "Manifests and indexes of others are read leniently, but each means one thing: UTF-8 JSON without duplicate "
         "keys (F-10.1), schema version 2 (F-10.3), the media type of its descriptor (F-10.4), a manifest or an index "
-        "and not both (F-10.5), at most 4 MiB (F-10.10). Their bytes are kept as they are (F-4.12).",
+        "and not both (F-10.5), at most 4 MiB (F-10.10), with a number of values (F-10.19). Their bytes are kept as "
+        "they are (F-4.12).",
         {
             "plain": manifest(),
             "docker": docker(),
@@ -368,6 +379,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "array": raw_manifest(lambda data: b"[" + data + b"]"),
             "empty": raw_manifest(lambda _: b""),
             "five-mebibytes": manifest(set_(annotations={"x": "y" * (5 << 20)})),
+            "values-many": raw_manifest(_with_values(199_000)),
+            "values-too-many": raw_manifest(_with_values(200_001)),
+            "commas-in-a-text": raw_manifest(lambda data: data[:-1] + b',"x":"' + b",[{" * 200_000 + b'"}'),
         },
     ),
     "oci-descriptor": (
@@ -418,7 +432,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         "index.json is an image index (F-10.2) that lists each image of the release by name (F-10.12); what it "
         "reaches is there (F-10.7) or listed as absent, and nothing else is (F-10.8, F-10.15, F-10.17); indexes are "
         "nested twice at most (F-10.9); subjects exist (F-10.11), SBOMs hang on their image (F-10.13), and every "
-        "member is referred to (F-10.14).",
+        "member is referred to (F-10.14). All documents together have a length (F-10.18).",
         {
             "nested-0": nested(0),
             "nested-1": nested(1),
@@ -430,6 +444,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "same-child-twice": index_of(lambda shelf: [shelf.manifest(), shelf.manifest()]),
             "same-child-with-two-types": index_of(_two_types),
             "many-referrers": case(build=many_referrers),
+            "bytes-many": index_of(lambda shelf: _long_manifests(shelf, 15)),
+            "bytes-too-many": index_of(lambda shelf: _long_manifests(shelf, 16)),
+            "bytes-of-one-read-twice": index_of(lambda shelf: _long_manifests(shelf, 9) * 2),
             "ten-thousand-referrers": case(build=lambda shelf: many_referrers(shelf, 10_000)),
             "index-not-an-index": case(text=lambda _: encode({"mediaType": OCI_MANIFEST, "schemaVersion": 2})),
             "index-a-manifest": case(text=lambda _: as_manifest()),

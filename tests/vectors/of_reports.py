@@ -127,6 +127,7 @@ def succeeding(*run: SignedRotation, epoch: int = 2, signer: FileSigner = NEW) -
 
 
 PLAN = digest_of(b"plan")
+OWN_USE = r.RequestResult(request="h-1", handler="inventory", outcome="ran")
 TRIED = r.NegativeProbe(kind="bundle", artefact=digest_of(b"b"), outcome="refused", finding="root-unknown")
 GONE = r.ReportedOffboarding(reason="retired", plan=PLAN, removed=True, probes=(TRIED,), final=True, key="destroyed")
 
@@ -229,6 +230,9 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Paper]]]] = {
                 waiting=(r.WaitingItem(item="r-1", kind="release", since="2026-01-02T03:04:05Z", since_seq=9),)
             ),
             "name-twice": saying(health=(PROBED,) * 2),
+            "own-use": saying(requests=(OWN_USE,)),
+            "own-use-twice": saying(requests=(OWN_USE,) * 2),
+            "own-use-called-like-a-request": saying(requests=(replace(OWN_USE, request="q1"),)),
             # D-2.9
             "probed": saying(health=(PROBED,)),
             "probed-on-another-generation": saying(health=(replace(PROBED, generation=2),)),

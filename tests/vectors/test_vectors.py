@@ -20,7 +20,13 @@ from verifier.trust.findings import refusal
 TOPICS = topics()
 FROZEN_CASES = frozen()
 # Their verdict depends on what a program does, or on a whole site, and not on files alone.
-UNPUBLISHED = ("authorisation-at-a-site", "authorisation-in-a-release", "signing")
+UNPUBLISHED = (
+    "authorisation-at-a-site",
+    "authorisation-in-a-release",
+    "consignment-at-a-site",
+    "consignment-requests",
+    "signing",
+)
 VARIANTS = [(topic, variant) for topic, one in TOPICS.items() for variant in one.variants]
 
 
