@@ -54,7 +54,7 @@ def look_at_site_clock(
         try:
             return reading(registry_date(context), now(), endpoint)
         except WaybillError as error:
-            return ClockReading(None, f"{endpoint}: {error.problem}")
+            return ClockReading(None, f"{endpoint}: {error}")
 
     def of_endpoint(address: str) -> ClockReading:
         try:

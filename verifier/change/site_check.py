@@ -100,6 +100,11 @@ def failures(findings: Iterable[SetupFinding]) -> tuple[SetupFinding, ...]:
     return tuple(finding for finding in findings if finding.level == "failed")
 
 
+def _short(error: WaybillError) -> str:
+    """The problem; about an image also its name and where it is."""
+    return str(error) if error.where.startswith("image ") else error.problem
+
+
 def require_site(findings: tuple[SetupFinding, ...], item: str) -> None:
     """Raise the error that joins all failures; a single failure is raised as it is."""
     failed = failures(findings)
@@ -107,7 +112,7 @@ def require_site(findings: tuple[SetupFinding, ...], item: str) -> None:
         raise failed[0].error
     if failed:
         raise RefusedError(
-            f"{len(failed)} things are missing here: " + "; ".join(finding.error.problem for finding in failed),
+            f"{len(failed)} things are missing here: " + "; ".join(_short(finding.error) for finding in failed),
             where=item,
             remedy=f"run `waybill check {item}`, which prints the lines to add to site.yaml; nothing was changed",
             finding="site-not-ready",

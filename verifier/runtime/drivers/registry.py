@@ -23,10 +23,12 @@ from verifier.runtime.drivers.images import ImageParts, check_step, foreign_line
 from verifier.runtime.drivers.registry_client import (
     MISSING,
     REASONS,
+    UNREACHABLE,
     SiteRegistry,
     Tag,
     TagRecord,
     connect,
+    image_place,
     later_records,
     names_ours,
     read_record,
@@ -34,6 +36,7 @@ from verifier.runtime.drivers.registry_client import (
     registry_settings,
     remove_record,
     repository_of,
+    tag_errors,
     withdraw_tags,
     write_record,
 )
@@ -83,7 +86,10 @@ class RegistryDriver:
         image = context.release.image(plan.step.images[0])
 
         def ask() -> None:
-            with connect(context, settings, timeout_seconds=CHECK_SECONDS) as registry:
+            with (
+                image_place(settings, image).errors(),
+                connect(context, settings, timeout_seconds=CHECK_SECONDS) as registry,
+            ):
                 registry.manifest_exists(repository_of(settings, image), registry_tag(image, context.release.version))
 
         findings = look(ask)
@@ -125,7 +131,8 @@ class RegistryDriver:
                     _set_tag(registry, repository, context.blobs, part)
             own = {(tag.repository, tag.tag) for tag in record.tags}
             for path, later in later_records(context, plan.step, settings.endpoint):  # 4
-                if withdraw_tags(registry, [tag for tag in later.tags if (tag.repository, tag.tag) not in own]):
+                others = [tag for tag in later.tags if (tag.repository, tag.tag) not in own]
+                if withdraw_tags(registry, settings, context, others):
                     remove_record(context, path)
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -136,7 +143,7 @@ class RegistryDriver:
         if record is None:
             return
         with connect(context, settings) as registry:
-            if withdraw_tags(registry, record.tags):
+            if withdraw_tags(registry, settings, context, record.tags):
                 remove_record(context, path)
 
     def observe(self, plan: DriverPlan, context: DriverContext) -> tuple[Component, ...]:
@@ -150,7 +157,7 @@ class RegistryDriver:
                 left = _tags_left(registry, context, plan.step, settings)
                 seen = [_observe_named(registry, settings, context, part) for part in parts]
         except (WaybillError, OSError) as error:
-            left, seen = None, [(UNREADABLE, str(error)) for _ in names]
+            left, seen = None, [(UNREADABLE, _named(error, context, name)) for name in names]
             remedy, reason = "", None
             if isinstance(error, WaybillError):
                 remedy, reason = error.remedy, REASONS.get(error.finding)
@@ -170,6 +177,17 @@ class RegistryDriver:
     def discard(self, plan: DriverPlan, context: DriverContext) -> None:
         """Remove the record of the generation's tags. Unused blobs are the registry's to collect."""
         remove_record(context, record_path(context, plan.step))
+
+
+def _named(error: WaybillError | OSError, context: DriverContext, name: str) -> str:
+    """The error of all images for one of them, with its own name and repository unless it is about another image."""
+    if not isinstance(error, HostError):
+        return str(error)
+    place = image_place(registry_settings(context), context.release.image(name))
+    if error.where.startswith("image "):
+        # Whichever image was looked at first: a registry that does not answer has none of them.
+        return str(error.with_(where=str(place)) if error.finding == UNREACHABLE else error)
+    return str(place.named(error))
 
 
 def _set_tag(registry: SiteRegistry, repository: str, blobs: Path, part: ImageParts) -> None:
@@ -275,6 +293,11 @@ def _tags_left(
         f"{tag.repository}:{tag.tag}"
         for _, record in later_records(context, step, settings.endpoint)
         for tag in record.tags
-        if (tag.repository, tag.tag) not in own and names_ours(registry, tag)
+        if (tag.repository, tag.tag) not in own and _still_ours(registry, context, settings, tag)
     ]
     return f"the registry still has {', '.join(left)}" if left else None
+
+
+def _still_ours(registry: SiteRegistry, context: DriverContext, settings: RegistryDriverFile, tag: Tag) -> bool:
+    with tag_errors(settings, context, tag):
+        return names_ours(registry, tag)

@@ -8,6 +8,7 @@ from pathlib import Path
 from content.bundle.oci import OCI_MANIFEST
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, encode_manifest
 from content.registry.client import Registry
+from content.registry.image_errors import ImagePlace
 from content.registry.reference import check_host, check_repository
 from content.registry.session import RegistryOptions
 from manifests.authored.site_yaml import RegistryDriverFile
@@ -98,6 +99,11 @@ def site_path(context: DriverContext, text: str, where: str) -> Path:
 
 def repository_of(settings: RegistryDriverFile, image: Image) -> str:
     return f"{settings.prefix}/{image.to}" if settings.prefix else image.to
+
+
+def image_place(settings: RegistryDriverFile, image: Image) -> ImagePlace:
+    """The image as errors name it: its name in the release, host and repository."""
+    return ImagePlace(image.name, f"{settings.endpoint}/{repository_of(settings, image)}", "at")
 
 
 @contextmanager
@@ -194,10 +200,25 @@ def remove_record(context: DriverContext, path: Path) -> None:
         context.disk.remove(path)
 
 
-def withdraw_tags(registry: SiteRegistry, tags: Iterable[Tag]) -> bool:
+def withdraw_tags(
+    registry: SiteRegistry, settings: RegistryDriverFile, context: DriverContext, tags: Iterable[Tag]
+) -> bool:
     """Take every tag away; return whether none of them names an image of its release any more."""
-    withdrawn = [_withdraw(registry, tag) for tag in tags]
+    withdrawn = []
+    for tag in tags:
+        with tag_errors(settings, context, tag):
+            withdrawn.append(_withdraw(registry, tag))
     return all(withdrawn)
+
+
+@contextmanager
+def tag_errors(settings: RegistryDriverFile, context: DriverContext, tag: Tag) -> Iterator[None]:
+    """Name host, repository and tag in every error; the image too, unless the release has none for this repository."""
+    image = next((one for one in context.release.images if repository_of(settings, one) == tag.repository), None)
+    place = f"{settings.endpoint}/{tag.repository}"
+    name = image.name if image is not None else tag.repository.rpartition("/")[2]
+    with ImagePlace(name, place, f"(tag {tag.tag}) at").errors():
+        yield
 
 
 def _withdraw(registry: SiteRegistry, tag: Tag) -> bool:

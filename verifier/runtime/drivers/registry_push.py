@@ -16,7 +16,13 @@ from manifests.authored.site_yaml import RegistryDriverFile
 from manifests.words.errors import DamagedError, HostError, WaybillError
 from verifier.runtime.drivers.driver import DriverContext
 from verifier.runtime.drivers.images import ImageParts
-from verifier.runtime.drivers.registry_client import UNREACHABLE, SiteRegistry, recorded_repositories, repository_of
+from verifier.runtime.drivers.registry_client import (
+    UNREACHABLE,
+    SiteRegistry,
+    image_place,
+    recorded_repositories,
+    repository_of,
+)
 from verifier.site.blobs import BUFFER, blob_path, read_blob
 from verifier.site.disk import CopiedBytes, Receiver
 
@@ -58,7 +64,7 @@ def push(
 
 def place_of(settings: RegistryDriverFile, part: ImageParts) -> ImagePlace:
     """The image as errors name it."""
-    return ImagePlace(part.image.name, f"{settings.endpoint}/{repository_of(settings, part.image)}", "at")
+    return image_place(settings, part.image)
 
 
 def upload_receivers(

@@ -117,13 +117,15 @@ def server_context(authority: trustme.CA, not_after: datetime | None = None) -> 
     return context
 
 
-def place_with(folder: Path, needs: HostNeeds, authority: trustme.CA | None = None) -> Place:
+def place_with(
+    folder: Path, needs: HostNeeds, authority: trustme.CA | None = None, install: tuple[r.InstallStep, ...] = ()
+) -> Place:
     place = make_place(folder / "place", Vendor(), disk=QuickDisk())
     place.clock.at = datetime.now(UTC)
     if authority is not None:
         (place.path / "tls").mkdir(exist_ok=True)
         authority.cert_pem.write_to_path(str(place.path / "tls" / "ca.pem"))
-    place.receive(Vendor(change={"install": (APP,), "host": needs}).write(folder / "1.tar"))
+    place.receive(Vendor(change={"install": install or (APP,), "host": needs}).write(folder / "1.tar"))
     return place
 
 
@@ -354,6 +356,16 @@ def test_a_registry_that_is_none_or_knows_nobody(
         result = only(place)
     assert result.status == "failed"
     assert words in result.observed
+
+
+@pytest.mark.parametrize("need", [ANSWERS, HostNeeds(clock_seconds=60)], ids=["registry", "clock"])
+def test_a_registry_that_does_not_answer_is_named_with_an_image_that_goes_there(
+    tmp_path: Path, need: HostNeeds
+) -> None:
+    images = r.InstallStep(step="images", driver="registry", images=("api",))
+    place = place_with(tmp_path, need, install=(APP, images))
+    drivers(place, 'registry: {endpoint: "127.0.0.1:1", plain_http: true, prefix: mirror}')
+    assert "image api at 127.0.0.1:1/mirror/" in only(place).observed
 
 
 def test_a_registry_that_does_not_answer_or_is_not_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from verifier.approval.review_input import read_review_input
 from verifier.approval.review_page import agreement_section, make_review_page
 from verifier.approval.verdicts import approval_status
 from verifier.change.route import plan_change
-from verifier.change.site_check import check_site, lines_to_add
+from verifier.change.site_check import check_site, lines_to_add, require_site
 from verifier.commands.check import check_command
 from verifier.commands.install import install_command
 from verifier.install.context import Programs
@@ -284,13 +284,20 @@ def test_a_registry_that_does_not_know_this_login(
     (finding,) = registry_findings(tmp_path, f"endpoint: '{registry}', plain_http: true")
     assert isinstance(finding.error, WaybillError)
     assert "credentials" in finding.text or "login" in finding.text
+    assert f"(image api at {registry}/small/api)" in finding.text
 
 
 def test_a_registry_that_is_not_there_and_a_login_that_is_not_there(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        assert ids(registry_findings(tmp_path / "a", f"endpoint: '{address}'")) == [("failed", "registry-unreachable")]
+        findings = registry_findings(tmp_path / "a", f"endpoint: '{address}'")
+        assert ids(findings) == [("failed", "registry-unreachable")]
+        with pytest.raises(HostError) as caught:
+            require_site(findings, "r-1.0.0")
+        assert f"image api at {address}/" in str(caught.value)
+        with pytest.raises(RefusedError, match=rf"image api at {address}/\S+: the registry does not accept"):
+            require_site((*findings, *findings), "r-1.0.0")
     settings = "endpoint: '127.0.0.1:1', login: {secret: 'file:secrets/registry.json'}"
     (finding,) = registry_findings(tmp_path / "b", settings)
     assert isinstance(finding.error, HostError)

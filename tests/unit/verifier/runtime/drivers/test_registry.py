@@ -297,6 +297,17 @@ def test_a_port_where_nobody_answers(docker: Place) -> None:
         one.stage()
     assert time.monotonic() - begun < 5
     assert "unreadable" in one.problems()[0]
+    # Each image by its own name and repository.
+    for problem, name in zip(one.problems(), ("api", "worker"), strict=True):
+        assert f"image {name} at {docker.registry.host}/vendor/small/{name}" in problem
+
+
+def test_tags_that_cannot_be_withdrawn_are_named_with_their_image(docker: Place) -> None:
+    one = docker.turn(1, "1.0.0").stage().activate()
+    docker.registry.stop()
+    with pytest.raises(HostError) as caught:
+        one.deactivate()
+    assert caught.value.where == f"image api (tag 1.0.0) at {docker.registry.host}/vendor/small/api"
 
 
 def test_a_registry_that_deletes_nothing(tmp_path: Path) -> None:
