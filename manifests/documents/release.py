@@ -272,7 +272,7 @@ class Extension(Document, frozen=True, kw_only=True):
     size: Size
 
 
-class Release(Document, frozen=True, kw_only=True, tag_field="type", tag=RELEASE_TYPE):
+class Release(Document, frozen=True, kw_only=True, weakref=True, tag_field="type", tag=RELEASE_TYPE):
     """One release.
 
     Attributes:

@@ -1,9 +1,14 @@
 """Parse ``release.json`` and check it against itself."""
 
+from weakref import WeakValueDictionary
+
+from msgspec.structs import force_setattr
+
 from manifests.documents.contract import check_values
 from manifests.documents.host_needs import host_contradictions
 from manifests.documents.release import MAX_RELEASE, Release, WrongRelease, referenced
 from manifests.words.canonical import parse
+from manifests.words.digest import digest_of
 from manifests.words.errors import MalformedError
 from manifests.words.time import parse_time
 from manifests.words.version import parse_range, parse_version
@@ -15,11 +20,28 @@ NAMED_ONCE = (
 )
 
 
+# Releases in memory by digest: the same bytes, read again while somebody holds the release, are one object.
+_IN_MEMORY: WeakValueDictionary[str, Release] = WeakValueDictionary()
+
+
 def parse_release(data: bytes, what: str = "release.json") -> Release:
     """Read ``release.json``, which must be trusted already. Raises MalformedError where it contradicts itself."""
-    release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-8.1
-    check_release(release, what)
+    digest = digest_of(data)
+    if (release := _IN_MEMORY.get(digest)) is None:
+        release = parse(data, Release, what, max_bytes=MAX_RELEASE)  # F-8.1
+        check_release(release, what)
+        _share_digests(release)
+        _IN_MEMORY[digest] = release
     return release
+
+
+def _share_digests(release: Release) -> None:
+    """Memory: a file that is a member has the digest of the member, not one of its own that is equal."""
+    members = {member.digest: member for member in release.members} if release.files else {}
+    for files in release.files:
+        for entry in files.entries:
+            force_setattr(entry, "digest", members[entry.digest].digest)
+            force_setattr(entry, "size", members[entry.digest].size)
 
 
 def check_release(release: Release, what: str) -> None:

@@ -32,7 +32,7 @@ from verifier.runtime.preflight.side_by_side import side_by_side
 from verifier.runtime.preflight.timers import look_at_timers
 from verifier.runtime.preflight.tls_files import end_of_file
 from verifier.runtime.probes.probe import site_authorities
-from verifier.site.blobs import hash_file
+from verifier.site.blobs import batches, hash_file
 from verifier.site.folder import Site
 from verifier.site.generations import read_running
 from verifier.site.proposals import read_site_yaml
@@ -73,7 +73,7 @@ def look_at_site(
 
 def store_bytes(site: Site) -> int:
     """Return how many bytes the store holds."""
-    return sum(path.stat().st_size for path in _blobs(site))
+    return sum((site.blobs / name).stat().st_size for name in _blobs(site))
 
 
 def _result(check: str, needs: str, observation: Observation, *, warns: bool = False) -> PreflightResult:
@@ -86,31 +86,35 @@ def _unreadable(error: WaybillError) -> PreflightResult:
     return PreflightResult(where, "failed", "can be read", error.problem, error.remedy)
 
 
-def _blobs(site: Site) -> list[Path]:
+def _blobs(site: Site) -> list[str]:
+    """Return the names of the blobs in the store; a path for each would take ten times the memory."""
     if not site.blobs.is_dir():
         return []
-    return sorted(path for path in site.blobs.iterdir() if _BLOB.fullmatch(path.name))
+    with os.scandir(site.blobs) as entries:
+        return sorted(entry.name for entry in entries if _BLOB.fullmatch(entry.name))
 
 
 def _store(site: Site, on_progress: ProgressCallback) -> PreflightResult:
     """Hash every blob that the store holds."""
 
-    def problem(path: Path) -> str | None:
+    def problem(name: str) -> str | None:
+        path = site.blobs / name
         try:
             digest = hash_file(path)
         except OSError as error:
-            return f"{path.name[:12]}: {(error.strerror or str(error)).lower()}"
+            return f"{name[:12]}: {(error.strerror or str(error)).lower()}"
         on_progress(path.stat().st_size)
-        return None if digest == f"sha256:{path.name}" else f"{path.name[:12]} has digest {digest[:19]}"
+        return None if digest == f"sha256:{name}" else f"{name[:12]} has digest {digest[:19]}"
 
-    paths = _blobs(site)
+    names = _blobs(site)
     with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-        wrong = [text for text in pool.map(problem, paths) if text is not None]
+        looks = pool.map(lambda batch: [text for name in batch if (text := problem(name))], batches(names))
+        wrong = sorted(text for texts in looks for text in texts)
     if not wrong:
-        text = f"{show_are(len(paths), 'blob')} whole, {show_size(store_bytes(site))}"
+        text = f"{show_are(len(names), 'blob')} whole, {show_size(store_bytes(site))}"
         return _result("store", "every blob has its digest", Observation(met=True, text=text))
     more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-    text = f"{len(wrong)} of {show_are(len(paths), 'blob')} damaged: {'; '.join(wrong[:3])}{more}"
+    text = f"{len(wrong)} of {show_are(len(names), 'blob')} damaged: {'; '.join(wrong[:3])}{more}"
     remedy = "receive the bundle again with `waybill receive BUNDLE --keep`, and check the disk"
     return _result("store", "every blob has its digest", Observation(met=False, text=text, remedy=remedy))
 

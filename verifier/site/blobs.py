@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from manifests.trust.keys import read_capped
 from manifests.words.digest import Blob, digest_of
@@ -21,6 +21,8 @@ from verifier.site.disk import Disk, Receiver, Source
 if TYPE_CHECKING:
     from content.bundle.damage import DamagedRange
     from content.bundle.places import Bulk, MemberLocation
+
+Item = TypeVar("Item")
 
 BUFFER = 1 << 20
 # A future for each of many small blobs would take more memory than the blobs.
@@ -125,14 +127,19 @@ def check_blobs(blobs: Path, wanted: Iterable[Blob]) -> None:
     """Hash many blobs on all cores, the largest first. Raises as ``check_blob``."""
     from concurrent.futures import ThreadPoolExecutor  # most commands hash no blob
 
+    def check(batch: list[Blob]) -> None:
+        for blob in batch:
+            check_blob(blobs, blob)
+
     ordered = sorted(wanted, key=lambda one: -one.size)
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(lambda one: check_blob(blobs, one), ordered):
+        for _ in pool.map(check, batches(ordered)):
             pass
 
 
-def _batches(blobs: list[Blob]) -> list[list[Blob]]:
-    return [blobs[at::BATCHES] for at in range(min(BATCHES, len(blobs)))]
+def batches(items: list[Item]) -> list[list[Item]]:
+    """Return the items in at most ``BATCHES`` lists, the first items first in each."""
+    return [items[at::BATCHES] for at in range(min(BATCHES, len(items)))]
 
 
 def missing(path: Path, digest: str) -> DamagedError:
@@ -183,7 +190,7 @@ class Store:
         present = [blob for blob in unique.values() if blob_path(self.path, blob.digest).exists()]
         present.sort(key=lambda blob: -blob.size)
         with ThreadPoolExecutor(max_workers=WORKERS) as pool:
-            checked = pool.map(lambda batch: [blob.digest for blob in batch if is_clean(blob)], _batches(present))
+            checked = pool.map(lambda batch: [blob.digest for blob in batch if is_clean(blob)], batches(present))
             clean = {digest for batch in checked for digest in batch}
         return tuple(blob for blob in unique.values() if blob.digest not in clean)
 
@@ -245,7 +252,7 @@ class Store:
             return damaged
 
         with ThreadPoolExecutor(max_workers=SENDING_WORKERS if receivers else WORKERS) as pool:
-            futures = [pool.submit(take, batch) for batch in _batches(largest_first)]
+            futures = [pool.submit(take, batch) for batch in batches(largest_first)]
             try:
                 damaged = [part for future in futures for part in future.result()]
             except BaseException:

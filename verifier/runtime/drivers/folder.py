@@ -104,59 +104,70 @@ def observe_file_sets(folder: Path, sets: Sequence[FileSet]) -> dict[str, Folder
     """Return the content of ``folder`` by set, every byte read. A file of no set counts as a change of the first."""
     if not sets:
         return {}
+    expected = {entry.path: entry for files in sets for entry in files.entries}
     try:
         if not stat.S_ISDIR(folder.lstat().st_mode):
             return {files.name: FolderContent(UNREADABLE, f"{folder} is not a folder") for files in sets}
-        files_seen = dict(_walk(folder))
+        seen = {path: _observed(path, file, expected.get(path)) for path, file in _walk(folder)}
     except FileNotFoundError:
         return {files.name: FolderContent(ABSENT, f"{folder} does not exist") for files in sets}
     except (OSError, HostError) as error:
         return {files.name: FolderContent(UNREADABLE, str(error)) for files in sets}
-    known = {entry.path for files in sets for entry in files.entries}
-    extra = sorted(set(files_seen) - known)
-    return {files.name: _content(files, files_seen, extra if n == 0 else []) for n, files in enumerate(sets)}
+    extra = sorted(seen.keys() - expected.keys())
+    return {files.name: _content(files, seen, extra if n == 0 else []) for n, files in enumerate(sets)}
 
 
-def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk(folder: Path, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Path]]:
     """Yield every file by its path as text; a name that is not UTF-8 is escaped."""
     remedy = "find out what else writes there; a folder that a release places holds nothing else"
     if depth > 256:
         raise HostError("folders are nested deeper than 256", where=str(folder), remedy=remedy)
+    # Memory: names alone; an entry of scandir takes ten times as much.
     with os.scandir(folder) as entries:
-        for count, entry in enumerate(sorted(entries, key=lambda entry: entry.name), 1):
-            if count > MAX_FILES:
-                raise HostError(f"the folder has more than {MAX_FILES} files", where=str(folder), remedy=remedy)
-            name = prefix + os.fsencode(entry.name).decode("utf-8", "backslashreplace")
-            if stat.S_ISDIR(entry.stat(follow_symlinks=False).st_mode):
-                yield from _walk(folder / entry.name, name + "/", depth + 1)
-            else:
-                yield name, entry
+        names = sorted(entry.name for entry in entries)
+    if len(names) > MAX_FILES:
+        raise HostError(f"the folder has more than {MAX_FILES} files", where=str(folder), remedy=remedy)
+    for file in names:
+        path, name = folder / file, prefix + os.fsencode(file).decode("utf-8", "backslashreplace")
+        if stat.S_ISDIR(path.lstat().st_mode):
+            yield from _walk(path, name + "/", depth + 1)
+        else:
+            yield name, path
 
 
-def _content(files: FileSet, seen: dict[str, os.DirEntry[str]], extra: list[str]) -> FolderContent:
-    expected = {entry.path: entry for entry in files.entries}
+def _observed(path: str, file: Path, expected: FileEntry | None) -> FileEntry | str:
+    """Return what a file is, or why that cannot be read; the same object as ``expected`` if both are equal."""
+    try:
+        entry = _entry(path, file)
+    except OSError as error:
+        return f"{path}: {(error.strerror or str(error)).lower()}"
+    return expected if expected == entry else entry
+
+
+def _content(files: FileSet, seen: dict[str, FileEntry | str], extra: list[str]) -> FolderContent:
+    paths = [entry.path for entry in files.entries if entry.path in seen] + extra
     entries: list[FileEntry] = []
-    for path in sorted({*(path for path in expected if path in seen), *extra}):
-        try:
-            entries.append(_entry(path, seen[path]))
-        except OSError as error:
-            return FolderContent(UNREADABLE, f"{path}: {(error.strerror or str(error)).lower()}")
+    for path in sorted(paths) if extra else paths:
+        entry = seen[path]
+        if isinstance(entry, str):
+            return FolderContent(UNREADABLE, entry)
+        entries.append(entry)
     if not entries:
         return FolderContent(ABSENT, "none of its files is there")
-    changed = [entry.path for entry in entries if entry.path in expected and entry != expected[entry.path]]
-    absent = [path for path in expected if path not in seen]
+    changed = [entry.path for entry in files.entries if entry.path in seen and entry != seen[entry.path]]
+    absent = [entry.path for entry in files.entries if entry.path not in seen]
     digest = file_set_digest(FileSet(name=files.name, entries=tuple(entries)))
     groups = {"changed": changed, "missing": absent, "not of the release": extra}
     return FolderContent(digest, "; ".join(f"{name}: {_shortened(paths)}" for name, paths in groups.items() if paths))
 
 
-def _entry(path: str, file: os.DirEntry[str]) -> FileEntry:
-    status = file.stat(follow_symlinks=False)
+def _entry(path: str, file: Path) -> FileEntry:
+    status = file.lstat()
     if not stat.S_ISREG(status.st_mode):
         # Described by its kind and never followed: a link in place of a file changes the file set's digest.
         kind = f"not a regular file: {stat.filemode(status.st_mode)}"
         return FileEntry(path=path, digest=digest_of(kind.encode()), size=0)
-    digest, executable = hash_file(Path(file.path)), bool(status.st_mode & 0o100)
+    digest, executable = hash_file(file), bool(status.st_mode & 0o100)
     return FileEntry(path=path, digest=digest, size=status.st_size, executable=executable)
 
 
