@@ -31,7 +31,7 @@ PARTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One difference between two sides: a thing of one of ``PARTS``, and its value on each side in words, if any."""
 

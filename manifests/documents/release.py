@@ -37,8 +37,8 @@ RELEASE_TYPE = "application/vnd.waybill.release.v1+json"
 PREDICATE_TYPE = "urn:waybill:release:1"
 FORMAT = 1
 WrongRelease = Callable[[str, str], MalformedError]
-MAX_RELEASE = 16 << 20
-MAX_MEMBERS = 100_000
+MAX_RELEASE = 8 << 20
+MAX_MEMBERS = 32_768
 BULK_STEP = 64 << 10
 MAX_HEAD = 32 << 20
 

@@ -7,16 +7,21 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from content.bundle.head import open_head
 from content.bundle.oci import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from manifests.documents.release import Image
+from manifests.documents.release import MAX_MEMBERS, MAX_RELEASE, Image
+from manifests.documents.release_reader import parse_release
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from tests.bench.payload import wordy_images
+from tests.bench.payload import many_members, wordy_images
+from tests.place import Place, make_place
 from tests.vendor import Vendor
 
 ROOT = Path(__file__).parents[2]
@@ -31,19 +36,6 @@ try:
 finally:
     with open("/proc/self/status") as status:
         print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1], file=sys.stderr)
-"""
-# Receive, approve and install at a site that was enrolled before, as `tests.place` does it for all tests.
-INSTALL = """
-import re, sys
-from pathlib import Path
-from tests.place import make_place
-from tests.vendor import Vendor
-folder = Path(sys.argv[1])
-place = make_place(folder / "east", Vendor())
-ended = place.bring(folder / "b.tar")
-assert ended.error is None, ended.error
-with open("/proc/self/status") as status:
-    print(re.search(r"VmHWM:\\s+(\\d+) kB", status.read())[1], file=sys.stderr)
 """
 
 
@@ -64,8 +56,8 @@ class Crowded(Vendor):
 
     def documents(self, put: "Put") -> list[dict[str, object]]:
         config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
-        notes = [{f"{number}{note:05}": "" for note in range(24_900)} for number in range(4)]
-        fields = [{"config": config, "layers": [layer] * 24_900, "annotations": some} for some in notes]
+        notes = [{f"{number}{note:05}": "" for note in range(12_450)} for number in range(4)]
+        fields = [{"config": config, "layers": [layer] * 12_450, "annotations": some} for some in notes]
         return [put(OCI_MANIFEST, document(**some)) for some in fields]
 
     def blobs(self) -> tuple[dict[str, bytes], bytes, tuple[Image, ...]]:
@@ -86,12 +78,34 @@ class Wordy(Crowded):
 
 @dataclass(frozen=True)
 class Many(Crowded):
-    """Nearly as many members as F-10.18 has room for, each named once."""
+    """As many members as section 8 allows, nearly all of them layers that are named once."""
+
+    layers: int = 4
 
     def documents(self, put: "Put") -> list[dict[str, object]]:
         config = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}')
-        layers = [[put(LAYER, b"%d" % (first * 22_000 + n)) for n in range(22_000)] for first in range(4)]
-        return [put(OCI_MANIFEST, document(config=config, layers=some)) for some in layers]
+        layers = [put(LAYER, b"%s %d" % (self.version.encode(), number)) for number in range(self.layers)]
+        return [put(OCI_MANIFEST, document(config=config, layers=layers[first::4])) for first in range(4)]
+
+    @classmethod
+    def most(cls, version: str, sequence: int) -> "Many":
+        vendor = cls(version=version, sequence=sequence)
+        return replace(vendor, layers=vendor.layers + MAX_MEMBERS - len(vendor.release()[0].members))
+
+
+@dataclass(frozen=True)
+class Full(Crowded):
+    """Every limit at once: members and descriptors as above, and file paths that fill ``release.json``."""
+
+    @classmethod
+    def most(cls, version: str, sequence: int) -> "Full":
+        bare = cls(version=version, sequence=sequence, service={"a": b"a"})
+        count = 1 + MAX_MEMBERS - len(bare.release()[0].members)
+        short = replace(
+            bare, service={f"{number:06}": b"%s %d" % (version.encode(), number) for number in range(count)}
+        )
+        longer = (MAX_RELEASE - len(encode(short.release()[0]))) // count
+        return replace(short, service={path + "x" * longer: data for path, data in short.service.items()})
 
 
 class Put:
@@ -109,22 +123,44 @@ def document(**fields: object) -> bytes:
     return json.dumps({"schemaVersion": 2, **fields}, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("vendor", "installs"),
-    [(Crowded(), True), (Wordy(), True), (Many(), False)],
-    ids=["descriptors", "texts", "members"],
-)
-def test_no_bundle_takes_more_memory_than_promised(tmp_path: Path, vendor: Vendor, installs: bool) -> None:
-    """To receive and install 92,000 members takes more: README.md says so."""
-    bundle, root = vendor.write(tmp_path / "b.tar"), tmp_path / "root.json"
-    root.write_bytes(vendor.root_file())
+def peaks(place: Place, vendor: Vendor, bundle: Path, root: Path) -> dict[str, int]:
+    """The peak of each command on the way of one release, and of those that look at the site afterwards."""
+    site, item = ("--site", place.path), f"r-{vendor.version}"
     taken = {
         "verify": peak(RUN, "verify", bundle, "--root", root)[0],
         "verify from a pipe": peak(RUN, "verify", "-", "--root", root, stdin=bundle)[0],
+        "receive": peak(RUN, "receive", bundle, *site)[0],
+        "review": peak(RUN, "review", item, *site)[0],
     }
-    if installs:
-        taken["receive, approve, install"] = peak(INSTALL, tmp_path)[0]
+    place.clock.at = datetime.now(UTC)
+    place.approve(item)
+    contract = digest_of(encode(vendor.contract()))
+    taken["install"] = peak(RUN, "install", item, *site, "--contract", contract)[0]
+    taken |= {name: peak(RUN, name, *site)[0] for name in ("status", "check", "report")}
+    return {f"{vendor.version} {name}": size for name, size in taken.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "vendors",
+    [
+        lambda: [Crowded()],
+        lambda: [Wordy()],
+        lambda: [Many.most("1.0.0", 1), Many.most("1.1.0", 2)],
+        lambda: [Full.most("1.0.0", 1), Full.most("1.1.0", 2)],
+    ],
+    ids=["descriptors", "texts", "members", "full"],
+)
+def test_no_bundle_takes_more_memory_than_promised(tmp_path: Path, vendors: Callable[[], list[Vendor]]) -> None:
+    """With as many members as a release may have, and a second release like it that replaces the first."""
+    place, taken = make_place(tmp_path / "east", Vendor()), dict[str, int]()
+    root = tmp_path / "root.json"
+    root.write_bytes(Vendor().root_file())
+    for vendor in vendors():
+        if isinstance(vendor, Many | Full):
+            assert len(vendor.release()[0].members) == MAX_MEMBERS
+        taken |= peaks(place, vendor, vendor.write(tmp_path / f"{vendor.version}.tar"), root)
+    print(taken)
     assert {name: size for name, size in taken.items() if size > PROMISED} == {}
 
 
@@ -135,6 +171,16 @@ def test_no_build_takes_more_memory_than_promised(tmp_path: Path) -> None:
     size, text = peak(RUN, "build", folder / "release.yaml", "-o", tmp_path / "b.tar")
     assert size < PROMISED
     assert text.count("could not be read and is not packed") == 20
+    folder = many_members(tmp_path / "many", MAX_MEMBERS - 6)
+    size, _ = peak(RUN, "build", folder / "release.yaml", "-o", tmp_path / "d.tar")
+    assert len(parse_release(open_head(tmp_path / "d.tar").release).members) == MAX_MEMBERS
+    assert size < PROMISED
+    (folder / "service" / "one-more").write_text("one more\n")
+    size, text = peak(RUN, "build", folder / "release.yaml", "-o", tmp_path / "e.tar", expect=5)
+    assert size < PROMISED
+    assert f"{MAX_MEMBERS + 1} files in one release, at most {MAX_MEMBERS} are allowed" in text
+    assert "hint: put folders of many files into an archive or an image" in text
+    assert not (tmp_path / "e.tar").exists()
     folder = wordy_images(tmp_path / "more", images=40, unpacked=0)
     size, text = peak(RUN, "build", folder / "release.yaml", "-o", tmp_path / "c.tar", expect=3)
     assert size < PROMISED

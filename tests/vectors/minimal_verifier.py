@@ -103,7 +103,7 @@ def read_head(data: bytes) -> dict[str, Any]:
     demand(reader.content(30, 30) == b'{"imageLayoutVersion":"1.0.0"}', 3, "oci-layout")
     name, size = read_header(reader.take(BLOCK))
     demand(name == "release.json", 3, "release.json is the second member")
-    head["release"] = reader.content(size, 16 * MIB)
+    head["release"] = reader.content(size, 8 * MIB)
     while True:
         name, size = read_header(reader.take(BLOCK))
         if name == "reserve":
@@ -477,14 +477,14 @@ def read_signers(head: dict[str, Any], chain: list[dict[str, Any]], revoked: set
 
 
 def read_release(data: bytes, statement: dict[str, Any]) -> dict[str, Any]:
-    release: dict[str, Any] = parse(data, 16 * MIB)
+    release: dict[str, Any] = parse(data, 8 * MIB)
     blob = Shape({"digest": DIGEST, "size": whole(0)})
     extension = Shape({"critical": lambda value: isinstance(value, bool), "digest": DIGEST, "size": whole(0)})
     needed = {
         "type": exactly(PAGE + "release.v1+json"),
         "format": exactly(1),
         "bulk_at": lambda value: type(value) is int and 65536 <= value <= 32 * MIB and value % 65536 == 0,
-        "members": many(blob, 2, 100_000),
+        "members": many(blob, 2, 32_768),
         "needs": lambda value: (
             isinstance(value, dict) and fits(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?", value.get("verifier"))
         ),

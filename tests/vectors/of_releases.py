@@ -7,6 +7,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from manifests.documents.contract import Contract, Keep, Signal, Values
+from manifests.documents.release import MAX_MEMBERS
 from manifests.documents.rollback import Backup, Formats, Rollback, StateFormats, Step
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
@@ -51,6 +52,16 @@ def put(path: str, value: object) -> Callable[[Fields], object]:
             at.append(value)
         else:
             at[last] = value
+
+    return change
+
+
+def _members(count: int) -> Callable[[Fields], object]:
+    """So many members; those that are added are not in the bundle."""
+
+    def change(fields: Fields) -> None:
+        members = fields["members"]
+        members += [{"digest": f"sha256:{number:064x}", "size": 1} for number in range(count - len(members))]
 
     return change
 
@@ -269,7 +280,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
     ),
     "release-contradicts": (
         "Parts of release.json that do not agree: audience (F-8.3), floor (F-8.4), ways (F-8.5), members (F-8.12, "
-        "F-8.13), names given twice (F-8.14), what is absent (F-8.21), images and their signers (F-8.6, F-8.15, "
+        "F-8.13) and how many there may be, names given twice (F-8.14), what is absent (F-8.21), "
+        "images and their signers (F-8.6, F-8.15, "
         "F-8.16), files (F-8.7), handlers (F-8.8), the install plan (F-8.9), probes (F-8.10), "
         "needs of the host (F-8.22), references to images in manifests (F-8.23).",
         {
@@ -291,6 +303,8 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "members-one": saying(lambda fields: fields.update(members=fields["members"][:1])),
             "member-twice": saying(lambda fields: fields["members"].append(fields["members"][-1])),
             "member-size": saying(put("members.4.size", 1)),
+            "members-most": saying(_members(MAX_MEMBERS), GOOD.but(reserve=4 << 20)),
+            "members-too-many": saying(_members(MAX_MEMBERS + 1), GOOD.but(reserve=4 << 20)),
             "contract-not-a-member": saying(put("contract.digest", ZEROS)),
             "rollback-size": saying(lambda fields: fields["rollback"].update(size=fields["rollback"]["size"] + 1)),
             "notes-not-a-member": saying(put("notes", {"digest": ZEROS, "size": 1})),

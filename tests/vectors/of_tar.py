@@ -342,7 +342,7 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
         "MiB (F-3.2), 128 signers with files of 1 MiB (F-3.3), 256 root documents of 256 KiB (F-3.5), revocations 1 "
         "MiB (F-3.8), the head as a whole 32 MiB (F-3.11).",
         {
-            "release": claims("release.json", (16 << 20) + 1),
+            "release": claims("release.json", (8 << 20) + 1),
             "release-nine-gigabytes": claims("release.json", 9 << 30),
             "signature": claims(signature(0), (1 << 20) + 1),
             "bundle": claims(signature(1), (1 << 20) + 1),

@@ -25,7 +25,7 @@ FIRST_ROWS = 6
 _DIGEST = re.compile(r"(?<![\w/])(sha256:[0-9a-f]{64})(?!\w)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of a table. The HTML page shows the mark as a word, not only as a colour."""
 

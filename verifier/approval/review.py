@@ -159,7 +159,7 @@ class Review:
 
 def review_fields(review: Review) -> dict[str, object]:
     """Return the review for programs: every field by its name, those of ``telemetry`` among them."""
-    fields: dict[str, object] = msgspec.to_builtins(review)
+    fields: dict[str, object] = msgspec.to_builtins(replace(review, differences=()))
     del fields["telemetry"], fields["notes"]
     fields |= {"rooms": msgspec.to_builtins(review.host.rooms), "host": msgspec.to_builtins(review.host.checks)}
     sboms = [note.line for note in review.notes if note.kind == "read"]

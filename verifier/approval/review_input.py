@@ -209,7 +209,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
     steps_of_hops = tuple(plan_steps(site, hop.installed, load) for hop in hops)
     running = site.state.installs.running
     digests = () if change.action == "rollback" else tuple(hop.planned.release for hop in hops)
-    heads = {digest: read_kept_head(site, digest) for digest in digests}
+    signers = tuple(release_signers(read_kept_head(site, digest)) for digest in dict.fromkeys(digests))
     before, same = None, same_images(None, change.release)
     steps_before: tuple[DriverStep, ...] = ()
     if running is not None:
@@ -233,7 +233,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         with_release_notes(read_release_documents(hop.release, hop.planned.release, read, same=None), read)
         for hop in hops[:-1]
     )
-    between, lost = _between(site, change, heads)
+    between, lost = _between(site, change, digests)
     several = len(hops) > 1
     outlook = forecast(site.state, hops, steps_before, steps_of_hops)
     clearing = plan_clearing(site, outlook.state.installs, change.installed.settings.keep.generations)
@@ -244,7 +244,7 @@ def _of_releases(site: Site, asked: Change | Route, load: LoadDriver, read: Read
         before=before,
         releases=(*passed, last),
         between=between,
-        signers=tuple(release_signers(head) for head in heads.values()),
+        signers=signers,
         work=(
             *(
                 f"{f'{hop.release.version}: ' if several else ''}{line}"
@@ -300,15 +300,18 @@ def release_signers(head: VerifiedHead) -> ReleaseSigners:
     )
 
 
-def _between(site: Site, change: Change, heads: dict[str, VerifiedHead]) -> tuple[tuple[Release, ...], tuple[str, ...]]:
-    """Return the received releases of the channel between the running and the new one, and those not readable."""
+def _between(site: Site, change: Change, passed: tuple[str, ...]) -> tuple[tuple[Release, ...], tuple[str, ...]]:
+    """Return the received releases of the channel between the running and the new one, and those not readable.
+
+    Those that are installed on the way, ``passed``, are left out.
+    """
     running = site.state.installs.running
     if running is None or running.channel != change.release.channel:
         return (), ()
     low, high = sorted((running.mark, change.release.mark))
     between, lost = [], []
     for received in site.state.installs.releases:
-        if received.channel == running.channel and low < received.mark < high and received.release not in heads:
+        if received.channel == running.channel and low < received.mark < high and received.release not in passed:
             try:
                 between.append(read_kept_head(site, received.release).release)
             except WaybillError as error:

@@ -3,7 +3,7 @@
 The machine writes the intent and the outcome of the act itself; steps inside an act have their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 from manifests.words.errors import HostError, WaybillError
@@ -168,12 +168,12 @@ def settle(context: ActContext) -> None:
         # Not synced: if a power loss brings it back, the next settle removes it.
         site.disk.remove_tree(site.generation_folder(generation.number))
     failures: list[WaybillError] = []
-    needed = attempt(lambda: _needed_blobs(site, clearing.kept), failures)
+    unneeded = attempt(lambda: site.store.unneeded(_needed_blobs(site, clearing.kept)), failures)
     for failure in failures:
         # Which blobs a damaged generation needs is not known, so none is removed.
         context.notify(f"no blob is removed from the store: {failure}")
-    if needed is not None:
-        site.store.sweep(needed)
+    if unneeded is not None:
+        site.store.remove(unneeded)
     site.renew_reserve(parse_size(context.target.settings.keep.reserve))
 
 
@@ -244,14 +244,12 @@ def _take_data_back(context: ActContext) -> None:
             context.notify(f"{' '.join(act_of_part(part))} failed: {error}")
 
 
-def _needed_blobs(site: Site, kept: frozenset[int]) -> frozenset[str]:
-    """Return the digests to which the kept generations and the waiting releases refer."""
-    needed: set[str] = set()
+def _needed_blobs(site: Site, kept: frozenset[int]) -> Iterator[str]:
+    """Yield the digests to which the kept generations and the waiting releases refer."""
     for generation in site.state.installs.generations:
         if generation.number in kept and site.generation_folder(generation.number).exists():
-            needed |= {blob.digest for blob in read_installed(site, generation).release.members}
+            yield from (blob.digest for blob in read_installed(site, generation).release.members)
     running = site.state.installs.running
     for received in site.state.installs.releases:
         if running is None or running.before(received):
-            needed |= waiting_blobs(site, received.release)
-    return frozenset(needed)
+            yield from waiting_blobs(site, received.release)

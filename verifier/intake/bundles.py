@@ -8,7 +8,7 @@ from pathlib import Path
 from content.bundle.bulk import open_bundle, read_blob
 from content.bundle.frame import verify_frame
 from content.bundle.head import open_head
-from content.bundle.places import Bulk, find_places
+from content.bundle.places import Bulk
 from content.trust.head import VerifiedHead
 from manifests.foreign.sbom import MAX_SBOM
 from manifests.words.errors import WaybillError
@@ -70,10 +70,11 @@ def receive_bundle(
     adopt_roots(site, head.roots, say)
     if head.revocations is not None:
         adopt_revocations(site, head.revocations, f"{path} revocations.json", say)
-    request = site_request(site, advance)
+    request = replace(site_request(site, advance), head=head)
     if keep:
         request = replace(request, take=lambda descriptor, bulk: _take(site, path, descriptor, bulk, advance))
-    bundle = verify_path(path, request)  # 2
+    # Memory: what was found out about images is not asked for again.
+    bundle = replace(verify_path(path, request), graph=None)  # 2
     error = refusal(bundle.findings)
     if error is not None:
         _alarm(site, bundle, error)
@@ -136,13 +137,12 @@ def _take(site: Site, path: Path, descriptor: int, bulk: Bulk, advance: Callable
 
 def _keep_small(site: Site, path: Path, bundle: VerifiedBundle) -> None:
     release = bundle.head.release
+    documents = {blob.digest for blob in small_documents(release)}
     descriptor = open_bundle(path)
     try:
-        bulk = find_places(descriptor, release, str(path))
-        places = {place.blob.digest: place for place in bulk.present}
-        for blob in small_documents(release):
-            if blob.digest in places:
-                site.store.put(read_blob(descriptor, places[blob.digest], MAX_SBOM))
+        for place in bundle.bulk.present:
+            if place.blob.digest in documents:
+                site.store.put(read_blob(descriptor, place, MAX_SBOM))
     finally:
         os.close(descriptor)
 

@@ -237,8 +237,9 @@ class Store:
         from content.bundle.bulk import damaged_file, lost_tail
 
         self.disk.make_folder(self.path)
-        for leftover in self.path.glob("*.part"):
-            self.disk.remove(leftover)
+        for name in self._names():
+            if name.endswith(".part"):
+                self.disk.remove(self.path / name)
         places = {place.blob.digest: place for place in bulk.present}
         absent = [blob for blob in missing if blob.digest not in places]
         largest_first = sorted((blob for blob in missing if blob.digest in places), key=lambda blob: -blob.size)
@@ -313,11 +314,19 @@ class Store:
         self.disk.rename(part, final)
         return ()
 
-    def sweep(self, keep: frozenset[str]) -> None:
-        """Remove every blob that is not in ``keep``."""
-        if not self.path.is_dir():
-            return
-        for path in sorted(self.path.iterdir()):
-            if "sha256:" + path.name not in keep:
-                # Not synced: a blob that comes back after a crash only takes space.
-                self.disk.remove(path)
+    def unneeded(self, needed: Iterable[str]) -> set[str]:
+        """Return the names of the files in the store that are not blobs of ``needed``, which are digests."""
+        names = set(self._names()) if self.path.is_dir() else set[str]()
+        for digest in needed:
+            names.discard(digest.removeprefix("sha256:"))
+        return names
+
+    def remove(self, names: Iterable[str]) -> None:
+        for name in sorted(names):
+            # Not synced: a blob that comes back after a crash only takes space.
+            self.disk.remove(self.path / name)
+
+    def _names(self) -> list[str]:
+        """Return the names of the files in the store; a path for each would take ten times the memory."""
+        with os.scandir(self.path) as entries:
+            return [entry.name for entry in entries]

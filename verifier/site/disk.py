@@ -257,8 +257,11 @@ class Disk:
             return
         if not path.is_dir():
             return
-        for entry in sorted(path.iterdir()):
-            self.remove_tree(entry)
+        with os.scandir(path) as entries:
+            # Memory: names alone; a path for each of many files would take ten times as much.
+            names = sorted(entry.name for entry in entries)
+        for name in names:
+            self.remove_tree(path / name)
         self._effect("rmdir", path, path.rmdir)
 
     def reserve(self, path: Path, size: int) -> None:

@@ -5,7 +5,7 @@ and `install` judge again what they copied.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +49,7 @@ class VerifyRequest:
     now: datetime
     advance: ProgressCallback
     head: Head | None = None
-    held: frozenset[str] = frozenset()
+    held: Container[str] = frozenset()
     stored: Callable[[Blob], bytes] | None = None
     take: Callable[[int, Bulk], None] | None = None
 

@@ -55,6 +55,21 @@ def test_plain(shop: Workshop) -> None:
     assert release.trial.at_most_seconds == 900
 
 
+def test_a_release_with_too_many_members_is_refused_before_it_is_signed(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = shop.build()
+    count = len(shop.head(built).release.members)
+    built.path.unlink()
+    monkeypatch.setattr("bundler.compile.MAX_MEMBERS", count)
+    shop.build().path.unlink()
+    monkeypatch.setattr("bundler.compile.MAX_MEMBERS", count - 1)
+    monkeypatch.setattr("bundler.build.sign_release", None)
+    with pytest.raises(RefusedError, match=f"{count} files in one release, at most {count - 1} are allowed") as caught:
+        shop.build()
+    assert caught.value.remedy == "put folders of many files into an archive or an image"
+
+
 def test_needs_of_the_host_are_compiled(shop: Workshop) -> None:
     shop.release["host"] = {
         "disk": "20GiB",
