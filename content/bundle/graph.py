@@ -11,7 +11,7 @@ from manifests.words.errors import MalformedError
 MAX_DEPTH = 2
 # The platform of a child for which its index states none.
 UNKNOWN = "unknown"
-# Of all documents together: a parsed one takes up to twenty times its bytes, and a release may have 32,768 of them.
+# Of all documents together: a parsed one takes up to twenty times its bytes, and a release may have 20,000 of them.
 MAX_DESCRIPTORS = 50_000
 MAX_ANNOTATIONS = 50_000
 MAX_DOCUMENTS = 16 << 20

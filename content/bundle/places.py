@@ -18,7 +18,7 @@ _OWN_NAMES = ("index.json", "VERIFY.txt")
 class MemberLocation(Struct, frozen=True, gc=False):
     """Where a member's bytes begin in the bundle file; its header is the block before.
 
-    A bundle may have 32,768 members: the names of blobs are not kept.
+    A bundle may have 20,000 members: the names of blobs are not kept.
     """
 
     blob: Blob

@@ -38,7 +38,7 @@ PREDICATE_TYPE = "urn:waybill:release:1"
 FORMAT = 1
 WrongRelease = Callable[[str, str], MalformedError]
 MAX_RELEASE = 8 << 20
-MAX_MEMBERS = 32_768
+MAX_MEMBERS = 20_000
 BULK_STEP = 64 << 10
 MAX_HEAD = 32 << 20
 

@@ -95,7 +95,15 @@ class Many(Crowded):
 
 @dataclass(frozen=True)
 class Full(Crowded):
-    """Every limit at once: members and descriptors as above, and file paths that fill ``release.json``."""
+    """Every limit at once: members, descriptors, a long text, and file paths that fill ``release.json``."""
+
+    def documents(self, put: "Put") -> list[dict[str, object]]:
+        config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
+        notes = [{f"{number}{note:05}": "" for note in range(16_600)} for number in range(3)]
+        fields = [{"config": config, "layers": [layer] * 16_600, "annotations": some} for some in notes]
+        text = {"text": "\N{SNOWMAN}\N{GRINNING FACE}" + "x" * 4_150_000}
+        fields.append({"config": config, "layers": [layer], "annotations": text})
+        return [put(OCI_MANIFEST, document(**some)) for some in fields]
 
     @classmethod
     def most(cls, version: str, sequence: int) -> "Full":
@@ -105,7 +113,8 @@ class Full(Crowded):
             bare, service={f"{number:06}": b"%s %d" % (version.encode(), number) for number in range(count)}
         )
         longer = (MAX_RELEASE - len(encode(short.release()[0]))) // count
-        return replace(short, service={path + "x" * longer: data for path, data in short.service.items()})
+        folders, rest = ("x" * 100 + "/") * (longer // 101), "x" * (longer % 101)
+        return replace(short, service={folders + path + rest: data for path, data in short.service.items()})
 
 
 class Put:

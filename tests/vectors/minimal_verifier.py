@@ -484,7 +484,7 @@ def read_release(data: bytes, statement: dict[str, Any]) -> dict[str, Any]:
         "type": exactly(PAGE + "release.v1+json"),
         "format": exactly(1),
         "bulk_at": lambda value: type(value) is int and 65536 <= value <= 32 * MIB and value % 65536 == 0,
-        "members": many(blob, 2, 32_768),
+        "members": many(blob, 2, 20_000),
         "needs": lambda value: (
             isinstance(value, dict) and fits(r"[0-9]{1,5}\.[0-9]{1,5}(\.[0-9]{1,5})?", value.get("verifier"))
         ),
