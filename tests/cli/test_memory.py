@@ -95,15 +95,7 @@ class Many(Crowded):
 
 @dataclass(frozen=True)
 class Full(Crowded):
-    """Every limit at once: members, descriptors, a long text, and file paths that fill ``release.json``."""
-
-    def documents(self, put: "Put") -> list[dict[str, object]]:
-        config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
-        notes = [{f"{number}{note:05}": "" for note in range(16_600)} for number in range(3)]
-        fields = [{"config": config, "layers": [layer] * 16_600, "annotations": some} for some in notes]
-        text = {"text": "\N{SNOWMAN}\N{GRINNING FACE}" + "x" * 4_150_000}
-        fields.append({"config": config, "layers": [layer], "annotations": text})
-        return [put(OCI_MANIFEST, document(**some)) for some in fields]
+    """As many members and descriptors, and file paths that fill ``release.json``."""
 
     @classmethod
     def most(cls, version: str, sequence: int) -> "Full":
