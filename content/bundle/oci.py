@@ -37,6 +37,8 @@ CONTAINERD_NAME = "io.containerd.image.name"
 MAX_MANIFEST_BYTES = 4 << 20
 # A value takes up to 200 bytes when it is read.
 MAX_VALUES = 200_000
+# One sign that is not ASCII makes each of a text take four bytes.
+MAX_NOT_ASCII = 1 << 20
 FOREIGN = "foreign-layer"
 
 _MEDIA_TYPE = re.compile(
@@ -192,6 +194,8 @@ def parse_oci(data: bytes, *, media_type: str | None = None, texts: Texts | None
     """
     texts = texts or Texts()
     before = texts.noted
+    if len(data) > MAX_NOT_ASCII and (not data.isascii() or b"\\u" in data):  # F-10.20
+        raise MalformedError(f"not ASCII, and {len(data)} bytes; at most {MAX_NOT_ASCII} are read", where="$")
     fields = read_json(data, where="$")
     _refuse_other_spelling(fields, _DOCUMENT_FIELDS, "$")
     version = fields.get("schemaVersion")

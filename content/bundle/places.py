@@ -16,10 +16,7 @@ _OWN_NAMES = ("index.json", "VERIFY.txt")
 
 
 class MemberLocation(Struct, frozen=True, gc=False):
-    """Where a member's bytes begin in the bundle file; its header is the block before.
-
-    A bundle may have 20,000 members: the names of blobs are not kept.
-    """
+    """Where a member's bytes begin in the bundle file; its header is the block before. Names of blobs are not kept."""
 
     blob: Blob
     offset: int

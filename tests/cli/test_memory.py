@@ -68,11 +68,11 @@ class Crowded(Vendor):
 
 @dataclass(frozen=True)
 class Wordy(Crowded):
-    """Annotations as long as F-10.18 allows; one sign that is not ASCII makes a text take four bytes for each other."""
+    """Annotations as long as F-10.18 and F-10.20 allow."""
 
     def documents(self, put: "Put") -> list[dict[str, object]]:
         config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
-        notes = [{f"{number}": "\N{SNOWMAN}\N{GRINNING FACE}" + "x" * 4_150_000} for number in range(4)]
+        notes = [{f"{number}": "x" * 4_150_000} for number in range(4)]
         return [put(OCI_MANIFEST, document(config=config, layers=[layer], annotations=some)) for some in notes]
 
 
@@ -95,7 +95,14 @@ class Many(Crowded):
 
 @dataclass(frozen=True)
 class Full(Crowded):
-    """As many members and descriptors, and file paths that fill ``release.json``."""
+    """Every limit at once: members, descriptors, a long text, and file paths that fill ``release.json``."""
+
+    def documents(self, put: "Put") -> list[dict[str, object]]:
+        config, layer = put(OCI_CONFIG, b'{"architecture":"amd64","os":"linux"}'), put("a/b", b"x")
+        notes = [{f"{number}{note:05}": "" for note in range(16_600)} for number in range(3)]
+        fields = [{"config": config, "layers": [layer] * 16_600, "annotations": some} for some in notes]
+        fields.append({"config": config, "layers": [layer], "annotations": {"text": "x" * 4_150_000}})
+        return [put(OCI_MANIFEST, document(**some)) for some in fields]
 
     @classmethod
     def most(cls, version: str, sequence: int) -> "Full":

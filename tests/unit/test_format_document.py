@@ -192,6 +192,7 @@ def test_every_field_of_a_document_is_in_its_table(table: str, type_: type[msgsp
         ("MUST NOT be nested deeper than two", graph.MAX_DEPTH == 2),
         ("MUST NOT be longer than 4 MiB", oci.MAX_MANIFEST_BYTES == 4 << 20),
         ("more than 200,000 commas and opening brackets", oci.MAX_VALUES == 200_000),
+        ("or with `\\u`, MUST NOT be longer than 1 MiB", oci.MAX_NOT_ASCII == 1 << 20),
         ("more than 50,000 descriptors", graph.MAX_DESCRIPTORS == 50_000),
         ("and 50,000 annotations and `urls`", graph.MAX_ANNOTATIONS == 50_000),
         ("too, MUST NOT be longer than 16 MiB", graph.MAX_DOCUMENTS == 16 << 20),

@@ -382,6 +382,12 @@ TOPICS: dict[str, tuple[str, dict[str, Callable[[], Case]]]] = {
             "values-many": raw_manifest(_with_values(199_000)),
             "values-too-many": raw_manifest(_with_values(200_001)),
             "commas-in-a-text": raw_manifest(lambda data: data[:-1] + b',"x":"' + b",[{" * 200_000 + b'"}'),
+            "two-mebibytes": manifest(set_(annotations={"x": "y" * (2 << 20)})),
+            "two-mebibytes-not-ascii": manifest(set_(annotations={"x": "\u00e4" + "y" * (2 << 20)})),
+            "two-mebibytes-with-an-escape": raw_manifest(
+                lambda data: data[:-1] + b',"x":"\\u00e4' + b"y" * (2 << 20) + b'"}'
+            ),
+            "short-not-ascii": manifest(set_(annotations={"x": "\u00e4" * 1000})),
         },
     ),
     "oci-descriptor": (
