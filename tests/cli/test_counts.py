@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.test_service import ok, stop
 from tests.real import free_port
+from tests.shop_site import ok, stop
 from tests.waybill import waybill
 
 MAKE = Path(__file__).parents[2] / "examples" / "inkwell" / "make.py"

@@ -24,8 +24,8 @@ import pytest
 
 from manifests.documents import release as r
 from manifests.words.digest import digest_of
-from tests.cli.test_service import stop
 from tests.real import RunningRegistry, docker_registry, free_port
+from tests.shop_site import stop
 from tests.vendor import Vendor
 from tests.waybill import NO_STATE, ROOT, Done, waybill
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.handling import USER
+from tests.shop_site import enroll_shop
 from tests.waybill import Done, waybill
 from verifier.runtime.program_files import this_platform
 
@@ -129,19 +130,12 @@ def test_what_lint_says_of_handlers(tmp_path: Path) -> None:
 
 def make_site(tmp_path: Path, vendor: Path) -> Path:
     """A site with the release, whose policy lists two handlers."""
-    site, key = tmp_path / "site", tmp_path / "ops-1.key"
-    medium = tmp_path / "medium"
-    ok("build", vendor / "release.yaml", "-o", medium)
-    ok("keygen", key, "--no-passphrase")
-    words = ok("show", vendor / "trust/1.root.json", "--json").json["fingerprint"]
-    names = ("--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "east")
-    person = ("--person", f"ops-1={tmp_path / 'ops-1.pub'}", "--practice", "--site", site)
-    ok("enroll", medium, "--fingerprint", words, *names, *person)
+    site, key = enroll_shop(vendor, tmp_path, "ops-1", "east"), tmp_path / "ops-1.key"
     yaml = site / "site.yaml"
     text = re.sub(r"(?m)^  # program: .*$", f"  program: {{user: {USER}}}", yaml.read_text())
     assert f"user: {USER}" in text
     yaml.write_text(text)
-    ok("receive", medium, "--site", site)
+    ok("receive", tmp_path / "medium", "--site", site)
     contract = ok("review", "r-0.1.0", "--site", site, "--json").json["contract"]
     ok("approve", "r-0.1.0", "--key", key, "--site", site)
     ok("install", "r-0.1.0", "--contract", contract, "--site", site)

@@ -33,10 +33,10 @@ from manifests.words.fingerprint import as_words
 from tests.claims import Truth, check_report, check_status, generation_that_runs, sha256
 from tests.claims_journal import check_journal_claims, check_report_trust, lines_of, moment
 from tests.cli.test_authoring import BLOCKS, environ
-from tests.cli.test_service import ok
 from tests.images import LayoutWriter
 from tests.kit import interpreters, kit_file
 from tests.real import RunningRegistry, docker_registry, free_port, tool
+from tests.shop_site import ok
 from tests.waybill import Done, waybill
 
 pytestmark = pytest.mark.slow

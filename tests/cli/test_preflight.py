@@ -1,26 +1,12 @@
 """What a release needs of its host, from release.yaml to the refusal of the install, as people type it."""
 
 import os
-import signal
 import socket
 from pathlib import Path
 
 from tests.real import free_port
-from tests.waybill import Done, waybill
-
-
-def ok(done: Done, code: int = 0) -> Done:
-    assert done.code == code, done
-    return done
-
-
-def stop(site: Path) -> None:
-    """End the supervisor by its own pid, and with it the service."""
-    for path in site.glob("run/*.pid"):
-        try:
-            os.kill(int(path.read_text()), signal.SIGTERM)
-        except (ProcessLookupError, FileNotFoundError):
-            continue
+from tests.shop_site import enroll_shop, keep_running, ok, stop
+from tests.waybill import waybill
 
 
 def with_host(vendor: Path, host: str) -> None:
@@ -33,23 +19,15 @@ def with_host(vendor: Path, host: str) -> None:
 
 
 def test_from_the_file_to_the_refusal_and_on_once_the_host_has_it(tmp_path: Path) -> None:
-    vendor, medium, site, port = tmp_path / "shop", tmp_path / "medium", tmp_path / "site", free_port()
+    vendor, port = tmp_path / "shop", free_port()
     ok(waybill("init", vendor))
     with_host(vendor, "{disk: 20GB}")
     assert "'20GB' is not a size" in ok(waybill("lint", vendor / "release.yaml"), 3).out
     with_host(vendor, f"{{disk: 1MiB, cores: 1, memory: 900TiB, ports: [{port}], warn: [memory]}}")
     ok(waybill("lint", vendor / "release.yaml"))
-    ok(waybill("build", vendor / "release.yaml", "-o", medium))
-    ok(waybill("keygen", tmp_path / "me.key", "--no-passphrase"))
-    digest = ok(waybill("show", vendor / "trust/1.root.json", "--json")).json["fingerprint"]
-    names = ["--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "one"]
-    person = ["--person", f"me={tmp_path / 'me.pub'}", "--practice", "--site", site]
-    ok(waybill("enroll", medium, "--fingerprint", digest, *names, *person))
-    text = (site / "site.yaml").read_text()
-    text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
-    text = text.replace("api: FILL-IN", f'api: "http://127.0.0.1:{port}"')
-    (site / "site.yaml").write_text(text.replace("port: FILL-IN", f"port: {port}"))
-    ok(waybill("receive", medium, "--site", site))
+    site = enroll_shop(vendor, tmp_path)
+    keep_running(site, port)
+    ok(waybill("receive", tmp_path / "medium", "--site", site))
     with socket.create_server(("127.0.0.1", port)):
         done = ok(waybill("check", "r-0.1.0", "--site", site), 5)
         assert f"  failed: port {port}: process {os.getpid()} (" in done.out

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_authoring import BLOCKS, environ
-from tests.cli.test_service import ok, stop
 from tests.real import free_port
+from tests.shop_site import ok, stop
 from tests.waybill import Done, waybill
 
 pytestmark = [

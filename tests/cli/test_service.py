@@ -1,7 +1,5 @@
 """A service that a site keeps running: installed, lost with its supervisor, started again by `recover`."""
 
-import os
-import signal
 import time
 import urllib.request
 from pathlib import Path
@@ -9,40 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.real import free_port
-from tests.waybill import Done, waybill
-
-
-def ok(done: Done, code: int = 0) -> Done:
-    assert done.code == code, done
-    return done
-
-
-def stop(site: Path) -> None:
-    """End the supervisor by its own pid, and with it the service."""
-    for path in site.glob("run/*.pid"):
-        try:
-            os.kill(int(path.read_text()), signal.SIGTERM)
-        except (ProcessLookupError, FileNotFoundError):
-            continue
+from tests.shop_site import enroll_shop, keep_running, ok, stop
+from tests.waybill import waybill
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
     """A vendor folder as `init` writes it, built, and a site that is enrolled for it."""
-    vendor, medium, site = tmp_path / "shop", tmp_path / "medium", tmp_path / "site"
-    ok(waybill("init", vendor))
-    ok(waybill("build", vendor / "release.yaml", "-o", medium))
-    ok(waybill("keygen", tmp_path / "me.key", "--no-passphrase"))
-    digest = ok(waybill("show", vendor / "trust/1.root.json", "--json")).json["fingerprint"]
-    names = ["--customer", "first-customer", "--product", "shop", "--environment", "test", "--name", "one"]
-    person = ["--person", f"me={tmp_path / 'me.pub'}", "--practice", "--site", site]
-    ok(waybill("enroll", medium, "--fingerprint", digest, *names, *person))
-    text = (site / "site.yaml").read_text()
-    port = free_port()
-    text = text.replace("files: {root: srv}", "files: {root: srv, keeper: supervisord}")
-    text = text.replace("api: FILL-IN", f'api: "http://127.0.0.1:{port}"')
-    (site / "site.yaml").write_text(text.replace("port: FILL-IN", f"port: {port}"))
-    ok(waybill("receive", medium, "--site", site))
+    ok(waybill("init", tmp_path / "shop"))
+    site = enroll_shop(tmp_path / "shop", tmp_path)
+    keep_running(site, free_port())
+    ok(waybill("receive", tmp_path / "medium", "--site", site))
     return site
 
 
