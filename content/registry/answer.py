@@ -64,6 +64,17 @@ class Peer:
         except (requests.RequestException, low.HTTPError, OSError) as error:
             raise self._translated(error) from error
 
+    def _through_proxy(self, causes: tuple[BaseException, ...]) -> HostError:
+        """The error for a proxy that is not there or lets nothing through. Its address may hold a password."""
+        reasons = [_after_number(cause) for cause in causes if isinstance(cause, OSError) and not _is_wrapper(cause)]
+        reason = reasons[-1] if reasons else printable(str(causes[-1]))
+        remedy = "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+        if " 407" in reason:
+            remedy = "name user and password of the proxy: HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT"
+        elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+            remedy += "; a proxy that is reached without TLS is http://HOST:PORT, also in HTTPS_PROXY"
+        return self.error(f"cannot be reached through the proxy: {reason}", remedy=remedy, finding=UNREACHABLE)
+
     def _translated(self, error: BaseException) -> HostError:
         """The cause that says most decides: TLS, then name, then connection, then timeouts."""
         causes = tuple(_causes(error))
@@ -72,14 +83,15 @@ class Peer:
         def caused_by(*kinds: type[BaseException]) -> bool:
             return any(isinstance(cause, kinds) for cause in causes)
 
+        # First: TLS with the proxy itself is no fault of the registry, and the other way round it is no error of these.
+        if caused_by(low.ProxyError):
+            return self._through_proxy(causes)
         if caused_by(ssl.SSLError, low.SSLError):
             remedy = "check the host name; name its authority with --ca FILE, at a site with `ca` in site.yaml"
             if "WRONG_VERSION_NUMBER" in text or "RECORD_LAYER" in text:
                 remedy = f"for plain HTTP add --plain-http {self.host}, at a site `plain_http: true` in site.yaml"
             return self.error(f"accepts no TLS connection: {text}", remedy=remedy, finding="registry-tls")
-        if caused_by(low.ProxyError):
-            problem, remedy = "cannot be reached through the proxy", "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
-        elif caused_by(low.NameResolutionError):
+        if caused_by(low.NameResolutionError):
             problem, remedy = "has no known address: no such host", f"check the name of {self.what}"
         elif caused_by(ConnectionRefusedError):
             problem = "does not accept connections (connection refused)"
@@ -96,6 +108,16 @@ class Peer:
         else:
             return self.error(f"sent no usable answer: {printable(str(error))}")
         return self.error(problem, remedy=remedy, finding=UNREACHABLE)
+
+
+def _is_wrapper(error: BaseException) -> bool:
+    """Whether the error of an HTTP library holds the one that says why."""
+    return isinstance(error, requests.RequestException | low.HTTPError)
+
+
+def _after_number(error: OSError) -> str:
+    """What an error of the system says, without its number."""
+    return printable((error.strerror or str(error)).lower())
 
 
 class Response:

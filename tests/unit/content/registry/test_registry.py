@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import socketserver
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ import pytest
 from content.bundle.oci import OCI_INDEX, OCI_LAYER, OCI_MANIFEST, Descriptor, parse_oci
 from content.bundle.oci_writer import EMPTY, EMPTY_BYTES, describe, encode_manifest
 from content.registry.client import Registry, checked_chunks
+from content.registry.pull import RegistryReader
 from content.registry.session import RegistryOptions
 from manifests.words.digest import blob_name, digest_of
 from manifests.words.errors import DamagedError, HostError, MalformedError
@@ -466,6 +468,7 @@ FLAT = """
 import hashlib, re, sys
 from pathlib import Path
 from content.registry.client import Registry
+from content.registry.pull import RegistryReader
 from content.registry.session import RegistryOptions
 
 size, block = int(sys.argv[2]), b"0123456789abcdef" * 65536
@@ -515,3 +518,41 @@ def test_checked_chunks_hold_the_last_back() -> None:
 def test_checked_chunks_stop_an_endless_source() -> None:
     with pytest.raises(DamagedError, match="more than 100 bytes"):
         list(checked_chunks(itertools.repeat(b"x" * 10), digest_of(b"x"), 100))
+
+
+@pytest.mark.parametrize(
+    ("answer", "scheme", "reason", "step"),
+    [
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "http", "407", "USER:PASSWORD@"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "http", "403 forbidden", "check HTTP_PROXY"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "https", "ssl", "without TLS is http://HOST:PORT"),
+        (None, "http", "connection refused", "check HTTP_PROXY"),
+    ],
+    ids=["no password", "forbidden", "a proxy without TLS", "not there"],
+)
+def test_why_a_proxy_does_not_let_through(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes | None, scheme: str, reason: str, step: str
+) -> None:
+    class Proxy(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Proxy) as server:
+        port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever)
+        if answer is None:
+            server.server_close()
+        else:
+            thread.start()
+        monkeypatch.setenv("https_proxy", f"{scheme}://ann:secret@127.0.0.1:{port}")
+        monkeypatch.setenv("no_proxy", "")
+        with pytest.raises(HostError, match="cannot be reached through the proxy: ") as caught:
+            RegistryReader("registry.example.invalid").tags("team/app")
+        if answer is not None:
+            server.shutdown()
+            thread.join()
+    assert reason in caught.value.problem.lower()
+    assert step in caught.value.remedy
+    assert "secret" not in str(caught.value)
+    assert caught.value.where == "registry.example.invalid"
