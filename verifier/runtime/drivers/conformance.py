@@ -16,7 +16,7 @@ UNKNOWN_SETTING = "no-driver-has-this-setting"
 
 
 @dataclass(frozen=True)
-class Generation:
+class DriverTurn:
     """One generation that the driver is to install."""
 
     step: InstallStep
@@ -28,7 +28,7 @@ class Scenario:
     """What the suite needs to know of a driver.
 
     Attributes:
-        first, second: Generations 1 and 2 of one step at one site; what they make visible differs.
+        first, second: DriverTurns 1 and 2 of one step at one site; what they make visible differs.
         visible: Returns everything that the driver makes visible, read without it; equal values mean an equal world.
         change: Changes something visible from outside, as a person or another tool would.
         lose: Removes a part of ``second`` from the store; returns what puts it back. None where a driver needs no part.
@@ -36,8 +36,8 @@ class Scenario:
     """
 
     driver: Driver
-    first: Generation
-    second: Generation
+    first: DriverTurn
+    second: DriverTurn
     visible: Callable[[], object]
     change: Callable[[], object]
     lose: Callable[[], Callable[[], object]] | None = None
@@ -54,11 +54,11 @@ class ConformanceFailure:
 
 def check_driver(scenario: Scenario) -> tuple[ConformanceFailure, ...]:
     """Return the rules that the driver breaks. An exception of the driver is a failure of the rule under way."""
-    return tuple(_Run(scenario).failures())
+    return tuple(_SuiteRun(scenario).failures())
 
 
 @dataclass
-class _Run:
+class _SuiteRun:
     scenario: Scenario
     rule: str = "P-1"
     broken: list[ConformanceFailure] = field(default_factory=list)
@@ -141,8 +141,8 @@ class _Run:
         self._need("P-12", self.scenario.visible() == right, "what was visible did not come back")
 
     def _upgrade(self) -> None:
-        """P-13: a missing part stops the staging. P-14: the next generation is there, and is not before it is activated."""
-        first, second = self.scenario.first, self.scenario.second
+        """P-13: a missing part stops the staging. P-14: the next generation comes with `activate`."""
+        second = self.scenario.second
         right = self.scenario.visible()
         if self.scenario.lose is not None:
             put_back = self.scenario.lose()
@@ -183,20 +183,20 @@ class _Run:
         self.scenario.enter(0)
         self._need("P-17", not self._as_released(first), "`deactivate` of the last generation left it as released")
 
-    def _planned(self, generation: Generation) -> DriverPlan:
+    def _planned(self, generation: DriverTurn) -> DriverPlan:
         return self.scenario.driver.plan(generation.step, generation.context)
 
-    def _activated(self, generation: Generation) -> None:
+    def _activated(self, generation: DriverTurn) -> None:
         self.scenario.enter(generation.context.generation)
         self.scenario.driver.activate(self._planned(generation), generation.context)
 
-    def _observed(self, generation: Generation) -> tuple[Component, ...]:
+    def _observed(self, generation: DriverTurn) -> tuple[Component, ...]:
         return self.scenario.driver.observe(self._planned(generation), generation.context)
 
-    def _problems(self, generation: Generation) -> str:
+    def _problems(self, generation: DriverTurn) -> str:
         return "; ".join(part.problem for part in self._observed(generation) if part.problem) or "nothing"
 
-    def _as_released(self, generation: Generation) -> bool:
+    def _as_released(self, generation: DriverTurn) -> bool:
         """Whether the driver observes something, and all of it as released."""
         components = self._observed(generation)
         return bool(components) and not any(part.problem for part in components)

@@ -18,13 +18,13 @@ from tests.real import ROOT, docker_registry
 from tests.unit.verifier.runtime.drivers.place import Site
 from tests.unit.verifier.runtime.drivers.test_registry import STEP, context_of
 from tests.vendor import Vendor
-from verifier.runtime.drivers.conformance import Generation, Scenario, check_driver
+from verifier.runtime.drivers.conformance import DriverTurn, Scenario, check_driver
 from verifier.runtime.drivers.driver import Component, Driver, DriverContext, DriverPlan, load_driver
 from verifier.runtime.setup import SetupFinding
 
 
-def _generation(site: Site, number: int, version: str, step: InstallStep, **vendor: object) -> Generation:
-    return Generation(step, site.context(Vendor(version=version, **vendor), number, step))  # type: ignore[arg-type]
+def _generation(site: Site, number: int, version: str, step: InstallStep, **vendor: object) -> DriverTurn:
+    return DriverTurn(step, site.context(Vendor(version=version, **vendor), number, step))  # type: ignore[arg-type]
 
 
 def _tree(folder: Path) -> object:
@@ -107,7 +107,7 @@ def _tags(client: Registry, repository: str) -> list[str]:
 def registry_scenario(site: Site, host: str, work: Path) -> Scenario:
     site.settings = {"endpoint": host, "plain_http": True}
     first, second = (
-        Generation(STEP, context_of(site, work / version, number, version, sparse=False, big=0))
+        DriverTurn(STEP, context_of(site, work / version, number, version, sparse=False, big=0))
         for number, version in ((1, "1.0.0"), (2, "1.1.0"))
     )
 
