@@ -156,6 +156,12 @@ def check_chart_archive(data: bytes, path: Path) -> None:
     _check_dependencies(files, path, "helm dependency update FOLDER")
 
 
+def chart_facts(data: bytes, what: str) -> tuple[str, str]:
+    """Return name and version that ``Chart.yaml`` of an archive states. Raises MalformedError."""
+    stated = _mapping(_archived(data, what).get("Chart.yaml", b""), f"{what} Chart.yaml")
+    return str(stated.get("name") or ""), str(stated.get("version") or "")
+
+
 def _archived(data: bytes, what: str) -> dict[str, bytes]:
     """The files of a chart's archive by their name inside the chart: its first folder is left away, as Helm does."""
     files: dict[str, bytes] = {}

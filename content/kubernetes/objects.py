@@ -6,7 +6,7 @@ reading of YAML comes between what was reviewed and what is applied.
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -78,6 +78,21 @@ def suspected_images(text: str, where: str, own_fields: Mapping[str, tuple[str, 
         for head, document in documents.objects
         for path, node in documents.scalars(document)
         if id(node) not in known and _LIKE_IMAGE.fullmatch(node.value)
+    )
+
+
+def texts_that_are(text: str, where: str, wanted: Collection[str]) -> tuple[ImageField, ...]:
+    """Return each text outside of the known fields that is one of ``wanted``, such as an image that an operator starts.
+
+    Raises what `image_fields` raises.
+    """
+    documents = _Documents(text, where)
+    known = {id(node) for _, node in _fields(documents, {})}
+    return tuple(
+        ImageField(head.kind, head.name, path, node.value, "", node.start_mark.index, node.end_mark.index)
+        for head, document in documents.objects
+        for path, node in {id(node): (path, node) for path, node in documents.scalars(document)}.values()
+        if node.value in wanted and id(node) not in known
     )
 
 

@@ -24,13 +24,15 @@ def find_program(name: str, search_path: str | None = None) -> str:
     return path
 
 
-def render_chart(helm: str, chart: bytes, values: Iterable[bytes], *, name: str, where: str) -> str:
+def render_chart(
+    helm: str, chart: bytes, values: Iterable[bytes], *, name: str, where: str, namespace: str = "default"
+) -> str:
     """Return what ``helm template`` makes of a chart: its CRDs, objects and hooks, without tests.
 
     Args:
         chart: The archive that travels.
         values: Files of values, later ones first.
-        name: Of the installed chart.
+        name, namespace: Of the installed chart.
 
     Raises:
         MalformedError: Helm refuses the chart or the values, or the result is too large.
@@ -40,6 +42,7 @@ def render_chart(helm: str, chart: bytes, values: Iterable[bytes], *, name: str,
         folder = Path(text)
         (folder / "chart.tgz").write_bytes(chart)
         arguments = [helm, "template", name, str(folder / "chart.tgz"), "--include-crds", "--skip-tests"]
+        arguments += ["--namespace", namespace]
         for i, data in enumerate(values):
             (folder / f"values-{i}.yaml").write_bytes(data)
             arguments += ["--values", str(folder / f"values-{i}.yaml")]

@@ -29,7 +29,7 @@ from manifests.words.time import parse_time
 from manifests.words.version import parse_range, parse_version
 
 # What each driver takes from one install step.
-_TAKES = {"store": "images", "registry": "images", "files": "files", "program": "migration"}
+_TAKES = {"store": "images", "registry": "images", "files": "files", "helm": "chart", "program": "migration"}
 
 _PARAMETER = re.compile(r"\{(.*)\}")
 
@@ -368,6 +368,8 @@ def _install(file: Handwritten, release: ReleaseFile) -> Iterator[MalformedError
         for place, group, name in given_names:
             if name not in known[group]:
                 yield file.wrong(f"{name!r} is not in this release", f"{path}.{place}")
+        if step.chart is not None and step.chart not in {one.name for one in release.charts}:
+            yield file.wrong(f"{step.chart!r} is not under `charts`", f"{path}.chart")
         for name in step.after:
             if name not in done:
                 yield file.wrong(f"`after` names {name!r}, which is not a step above this one", f"{path}.after")

@@ -64,15 +64,22 @@ class RegistryDriverFile(Document, frozen=True, kw_only=True):
 
 
 class HelmDriverFile(Document, frozen=True, kw_only=True):
-    """``drivers: {helm: …}``; no driver reads it, only the look at the version of Kubernetes that a release needs.
+    """``drivers: {helm: …}``.
 
     Attributes:
         kubeconfig: A secret: the file by which the cluster is reached.
-        namespace: Where the charts are installed.
+        namespace: Where the charts are installed. It must be there.
+        program: Absolute path of Helm; left out, the first on the search path.
+        registry: ``name[:port]`` of the registry as the cluster calls it, where that is not ``endpoint`` of
+            ``drivers.registry``.
+        timeout: How long Helm waits until everything of a chart is ready.
     """
 
     kubeconfig: SecretFile
     namespace: Name
+    program: AbsolutePath | None = None
+    registry: HostPort | None = None
+    timeout: Text = "5m"
 
 
 class FilesDriverFile(Document, frozen=True, kw_only=True):
@@ -228,6 +235,8 @@ def site_problems(file: Handwritten, site: SiteFile) -> Iterator[MalformedError]
             yield file.wrong("a name is given twice", path)
     if site.drivers.files is not None and _leaves(site.drivers.files.root):
         yield file.wrong(f"root {site.drivers.files.root!r} is outside of the site's folder", "$.drivers.files.root")
+    if site.drivers.helm is not None:
+        yield from file.problems(parse_duration, site.drivers.helm.timeout, "$.drivers.helm.timeout")
     if site.drivers.program is not None and site.drivers.program.user in ("root", 0):
         problem = "programs of a release never run as root"
         yield file.wrong(problem, "$.drivers.program.user", "name an account without rights, or its number")

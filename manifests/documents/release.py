@@ -242,7 +242,7 @@ class Probe(Document, frozen=True, kw_only=True):
 
 
 # The drivers of install steps that this version has. A release with a step for another needs a newer verifier.
-DRIVERS = ("files", "program", "registry", "store")
+DRIVERS = ("files", "helm", "program", "registry", "store")
 
 
 class Trial(Document, frozen=True, kw_only=True):

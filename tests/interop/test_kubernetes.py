@@ -73,7 +73,7 @@ def test_a_preview_stores_nothing_and_lists_are_complete(cluster: Cluster, tmp_p
         assert cluster.request("GET", f"{base}/m0")["data"] == {"a": "1"}
         with pytest.raises(HostError) as raised:
             client.preview(f"{base}/m0", manifest.replace("data: {a: '2'}", "data: {'a b': '2'}"))
-        assert (raised.value.finding, "would not be taken: " in raised.value.problem) == ("cluster-refused", True)
+        assert (raised.value.finding, "would not be taken: " in raised.value.problem) == ("cluster-invalid", True)
 
 
 def test_pods_become_ready_and_those_of_a_broken_image_do_not(cluster: Cluster) -> None:

@@ -98,8 +98,14 @@ def driver_context(
         settings=settings,
         config=installed.config,
         disk=site.disk,
+        images_at=_images_at(installed.settings),
         thorough=thorough,
     )
+
+
+def _images_at(settings: SiteFile) -> str | None:
+    registry = settings.drivers.registry
+    return None if registry is None else "/".join(filter(None, (registry.endpoint, registry.prefix)))
 
 
 def observe(site: Site, load: LoadDriver, *, thorough: bool = False) -> tuple[Component, ...]:

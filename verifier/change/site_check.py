@@ -27,10 +27,10 @@ from verifier.site.generations import Installed
 # Checks that the programs of a rollback document could be run here; raises what is missing.
 CheckPrograms = Callable[[Site, Installed, Rollback], None]
 # Settings that a driver cannot do without.
-REQUIRED_SETTINGS: Mapping[str, Mapping[str, str]] = {
+REQUIRED_SETTINGS: Mapping[str, Mapping[str, object]] = {
     "registry": {"endpoint": FILL_IN},
     "program": {"user": FILL_IN},
-    "helm": {"kubeconfig": FILL_IN, "namespace": FILL_IN},
+    "helm": {"kubeconfig": {"secret": FILL_IN}, "namespace": FILL_IN},
 }
 
 

@@ -147,7 +147,12 @@ def _needs_account(release: Release | None) -> bool:
 
 def proposed_drivers(release: Release | None) -> tuple[str, ...]:
     """Return the settings of drivers that the release needs and only this site knows, such as ``registry.endpoint``."""
-    needed = {"registry.endpoint": _needs(release, "registry"), "program.user": _needs_account(release)}
+    charts = _needs(release, "helm")
+    needed = {
+        "registry.endpoint": charts or _needs(release, "registry"),
+        "helm.namespace": charts,
+        "program.user": _needs_account(release),
+    }
     return tuple(setting for setting, is_needed in needed.items() if is_needed)
 
 
@@ -158,12 +163,15 @@ def _drivers(release: Release | None, answers: Mapping[str, str]) -> Iterator[st
     def setting(name: str) -> str:
         """Return the driver's line; as a comment while its value is a placeholder."""
         driver, _, key = name.partition(".")
-        return f"  {'' if name in answers else '# '}{driver}: {{{key}: {answers.get(name, FILL_IN)}}}"
+        before = 'kubeconfig: {secret: "file:secrets/kubeconfig"}, ' if driver == "helm" else ""
+        return f"  {'' if name in answers else '# '}{driver}: {{{before}{key}: {answers.get(name, FILL_IN)}}}"
 
     if "registry.endpoint" in proposed:
         yield _line(setting("registry.endpoint"), "host:port of the site's registry; besides, if needed:")
         yield _line("", "prefix: team, plain_http: true, ca: tls/ca.pem,")
         yield _line("", 'login: {secret: "file:secrets/registry.json"}')
+    if "helm.namespace" in proposed:
+        yield _line(setting("helm.namespace"), "where the charts of the release are installed")
     if "program.user" in proposed:
         yield _line(setting("program.user"), "account without rights, for programs of the release")
 

@@ -117,6 +117,9 @@ def small_documents(release: Release) -> tuple[Blob, ...]:
     blobs += [release.config.schema] if release.config is not None else []
     blobs += [release.notes] if release.notes is not None else []
     blobs += [Blob(digest=one.digest, size=one.size) for image in release.images for one in image.sboms]
+    # A review renders the charts that will be installed.
+    installed = {step.chart for step in release.install}
+    blobs += [Blob(digest=one.digest, size=one.size) for one in release.charts if one.name in installed]
     return (*blobs, *release.advisories, *release.authorisations)
 
 

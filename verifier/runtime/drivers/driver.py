@@ -80,6 +80,8 @@ class DriverContext:
         blobs: ``store/blobs/sha256``, with every member of the release that this site needs, index.json included.
         settings: ``drivers[name]`` of ``site.yaml``.
         config: The validated configuration; None where the release has no schema.
+        images_at: Where the images of the release lie in the site's registry: its address, and the prefix; None without
+            a registry in ``site.yaml``.
         search_path: Where programs of the host are looked for, like PATH.
         thorough: Whether ``observe`` also hashes blobs that are only in the store.
     """
@@ -91,6 +93,7 @@ class DriverContext:
     settings: Mapping[str, object]
     config: bytes | None
     disk: Disk
+    images_at: str | None = None
     search_path: str = SEARCH_PATH
     thorough: bool = False
 
@@ -160,6 +163,7 @@ class ReceivingDriver(Protocol):
 # A driver is imported when a site uses it.
 DRIVERS = {
     "files": ("verifier.runtime.drivers.files", "FilesDriver"),
+    "helm": ("verifier.runtime.drivers.helm", "HelmDriver"),
     "program": ("verifier.runtime.drivers.program", "ProgramDriver"),
     "registry": ("verifier.runtime.drivers.registry", "RegistryDriver"),
     "store": ("verifier.runtime.drivers.store", "StoreDriver"),

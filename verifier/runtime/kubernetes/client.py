@@ -28,6 +28,8 @@ UNREACHABLE = "cluster-unreachable"
 TLS = "cluster-tls"
 DENIED = "cluster-denied"
 ANSWER = "cluster-answer"
+REFUSED = "cluster-refused"
+INVALID = "cluster-invalid"
 Json = Mapping[str, object]
 
 
@@ -156,14 +158,20 @@ class KubernetesClient:
         """Return what the object would be if the manifest were applied; nothing is stored.
 
         Raises:
-            HostError: Also ``cluster-refused`` where the server, or a webhook, would not take it.
+            HostError: Also ``cluster-invalid`` where the server would not take it, and ``cluster-refused`` where a
+                webhook, a policy or a quota forbids it.
         """
         query = urlencode({"dryRun": "All", "fieldManager": FIELD_MANAGER, "force": "true"})
         answer = self._ask(
             "PATCH", f"{path}?{query}", manifest.encode(), {"Content-Type": "application/apply-patch+yaml"}
         )
+        reason = self._reason(answer)
+        # The server says 403 for rights that are missing, in these words, and for what a webhook forbids.
+        forbidden = answer.status == 403 and 'User "' not in reason
+        if forbidden or (answer.status == 400 and "admission webhook" in reason):
+            raise self._wrong(path, f"would not be taken: {reason}", finding=REFUSED)
         if answer.status in (400, 404, 409, 422):
-            raise self._wrong(path, f"would not be taken: {self._reason(answer)}", finding="cluster-refused")
+            raise self._wrong(path, f"would not be taken: {reason}", finding=INVALID)
         self._check(answer, path)
         return self._decoded(answer, path)
 

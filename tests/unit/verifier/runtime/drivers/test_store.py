@@ -168,9 +168,9 @@ def test_unknown_settings_are_refused(site: Site) -> None:
 
 
 def test_unknown_driver() -> None:
-    words = "needs the driver .helm., this verifier has files, program, registry, store"
+    words = "needs the driver .ansible., this verifier has files, helm, program, registry, store"
     with pytest.raises(NewerError, match=words):
-        load_driver("helm")
+        load_driver("ansible")
     assert tuple(DRIVERS) == release.DRIVERS
 
 
