@@ -3,7 +3,7 @@
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,6 +14,8 @@ from manifests.words.errors import HostError, MalformedError, RefusedError, Usag
 
 # Packaging tools pass over files whose names begin with a dot.
 _WRITTEN_AS = {"gitignore": ".gitignore"}
+# The service that a vendor replaces by an application of his own.
+_EXAMPLE = ("service/", "sbom/")
 _ISSUED_AT = 'issued_at: "{{issued_at}}"'
 
 
@@ -28,12 +30,20 @@ def suggest_product(target: Path) -> str:
     return name
 
 
-def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | None = None) -> tuple[Path, ...]:
+def init_folder(
+    target: Path,
+    *,
+    product: str,
+    vendor: str,
+    issued_at: str | None = None,
+    instead: Mapping[str, str] | None = None,
+) -> tuple[Path, ...]:
     """Write the vendor folder ``target`` without keys and root document, all or nothing; return the files, sorted.
 
     Args:
         target: A folder that does not exist, or an empty one.
         issued_at: RFC 3339; without it the line stays a comment, and build needs SOURCE_DATE_EPOCH.
+        instead: Texts by name that take the place of the templates, and of the example service.
 
     Raises:
         UsageError: A name that no document could hold.
@@ -42,9 +52,11 @@ def init_folder(target: Path, *, product: str, vendor: str, issued_at: str | Non
     """
     _check_name("product", product)
     _check_name("vendor", vendor)
+    texts = dict(_templates(resources.files("bundler") / "templates", ""))
+    if instead is not None:
+        texts = {name: text for name, text in texts.items() if not name.startswith(_EXAMPLE)} | dict(instead)
     files = {
-        path: _fill(text, product=product, vendor=vendor, issued_at=issued_at)
-        for path, text in sorted(_templates(resources.files("bundler") / "templates", ""))
+        path: _fill(text, product=product, vendor=vendor, issued_at=issued_at) for path, text in sorted(texts.items())
     }
     _refuse_existing(target)
     try:

@@ -162,6 +162,11 @@ def chart_facts(data: bytes, what: str) -> tuple[str, str]:
     return str(stated.get("name") or ""), str(stated.get("version") or "")
 
 
+def chart_file(data: bytes, name: str, what: str) -> bytes | None:
+    """Return a file of a chart's archive by its name inside the chart; None when there is none."""
+    return _archived(data, what).get(name)
+
+
 def _archived(data: bytes, what: str) -> dict[str, bytes]:
     """The files of a chart's archive by their name inside the chart: its first folder is left away, as Helm does."""
     files: dict[str, bytes] = {}

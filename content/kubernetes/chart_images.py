@@ -8,9 +8,10 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from content.bundle.charts import collect_chart
+from content.kubernetes.chart_places import place_of
 from content.kubernetes.image_names import image_named, taken_images
 from content.kubernetes.objects import ImageField, image_fields, suspected_images
-from content.kubernetes.render import find_program, render_chart
+from content.kubernetes.render import ChartInstall, find_program, render_chart
 from manifests.authored.handwritten import Handwritten
 from manifests.authored.release_yaml import ChartFile, ReleaseFile
 from manifests.documents.release import ImageReference
@@ -18,7 +19,6 @@ from manifests.trust.keys import read_capped
 from manifests.words.errors import HostError, MalformedError, WaybillError
 
 MAX_VALUES = 1 << 20
-_MAX_TEXT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,9 @@ def look_at_charts(file: Handwritten, release: ReleaseFile, folder: Path) -> Cha
             charts.append(ChartImages(i, chart, doubts=(("chart-not-rendered", text),)))
             continue
         try:
-            charts.append(_look(helm, chart, i, folder))
+            name = next((step.step for step in release.install if step.chart == chart.name), chart.name)
+            install = ChartInstall(name, kubernetes=release.host.kubernetes if release.host else None)
+            charts.append(_look(helm, chart, i, folder, install))
         except WaybillError as error:
             problems.append(error.with_(where=f"{file.at(f'$.charts[{i}]')}: {error.where}"))
     return ChartsLook(tuple(charts), tuple(problems))
@@ -74,7 +76,9 @@ def with_taken_images(release: ReleaseFile, charts: Iterable[ChartImages]) -> Re
     """Return the release with the images of charts that ask for it. Raises MalformedError for a wrong reference."""
     for seen in charts:
         if seen.chart.images_from is not None:
-            release = replace(release, images=(*release.images, *taken_images(seen.chart, seen.references, release)))
+            release = replace(
+                release, images=(*release.images, *taken_images(seen.chart, seen.references, release.images))
+            )
     return release
 
 
@@ -112,7 +116,7 @@ def image_references(
     return tuple(references)
 
 
-def _look(helm: str, chart: ChartFile, index: int, folder: Path) -> ChartImages:
+def _look(helm: str, chart: ChartFile, index: int, folder: Path, install: ChartInstall) -> ChartImages:
     where = str(folder / chart.from_)
     data = collect_chart(folder / chart.from_)
     own: dict[str, tuple[str, ...]] = {}
@@ -130,7 +134,7 @@ def _look(helm: str, chart: ChartFile, index: int, folder: Path) -> ChartImages:
 
     values = {name: read_capped(folder / name, MAX_VALUES) for name in chart.values}
     try:
-        first = render_chart(helm, data, (), name=chart.name, where=where)
+        first = render_chart(helm, data, (), install, where)
     except MalformedError as error:
         if not values:
             remedy = "correct the chart, or name a file with the values that it needs: `values: [FILE]`"
@@ -138,16 +142,16 @@ def _look(helm: str, chart: ChartFile, index: int, folder: Path) -> ChartImages:
         doubts.append(("chart-needs-values", f"chart {chart.name} is not rendered without values: {error.problem}"))
     else:
         add(first)
-        if render_chart(helm, data, (), name=chart.name, where=where) != first:
+        if render_chart(helm, data, (), install, where) != first:
             text = f"chart {chart.name} is not rendered the same twice, for example because it makes a password"
             doubts.append(("chart-not-constant", f"{text}: each install and each change makes it new"))
     for name, given in values.items():
-        add(render_chart(helm, data, (given,), name=chart.name, where=f"{where} with {name}"))
+        add(render_chart(helm, data, (given,), install, f"{where} with {name}"))
     return ChartImages(index, chart, tuple(fields.values()), tuple(dict.fromkeys(doubts)))
 
 
 def _missing(file: Handwritten, seen: ChartImages, field: ImageField, chart: Path) -> MalformedError:
-    place = _place(chart, field) or f"{file.at(f'$.charts[{seen.index}]')} {field.source or field.place}"
+    place = place_of(chart, field) or f"{file.at(f'$.charts[{seen.index}]')} {field.source or field.place}"
     name = re.sub(r"[^a-z0-9._-]+", "-", re.split(r"[@:]", field.reference.rsplit("/", 1)[-1])[0].lower())
     to = re.sub(r"@.*|:[^/]*$", "", field.reference).partition("/")[2] or name
     line = f"- {{name: {name}, from: {field.reference}, to: {to}, signed_by: none, reason: TEXT}}"
@@ -158,22 +162,3 @@ def _missing(file: Handwritten, seen: ChartImages, field: ImageField, chart: Pat
         remedy=remedy,
         finding="image-not-listed",
     )
-
-
-def _place(chart: Path, field: ImageField) -> str:
-    """Return file and line of the chart's folder where the image stands, or at least its repository."""
-    if not chart.is_dir():
-        return ""
-    template = field.source.partition("/")[2]
-    texts = {name: _text(chart / name) for name in ("values.yaml", template) if name and (chart / name).is_file()}
-    repository = re.sub(r"@.*|:[^/]*$", "", field.reference)
-    for wanted in (field.reference, repository, repository.rsplit("/", 1)[-1]):
-        for name, lines in texts.items():
-            for number, line in enumerate(lines, 1):
-                if wanted in line.partition("#")[0]:
-                    return f"{chart / name}:{number}"
-    return f"{chart / template}" if template in texts else ""
-
-
-def _text(path: Path) -> list[str]:
-    return read_capped(path, _MAX_TEXT).decode("utf-8", "replace").splitlines()

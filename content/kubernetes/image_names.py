@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from content.registry.reference import Reference, parse_reference
-from manifests.authored.release_yaml import ChartFile, ImageFile, ReleaseFile, parse_from
+from manifests.authored.release_yaml import ChartFile, ImageFile, parse_from
 from manifests.words.errors import MalformedError
 
 _LATEST = "latest"
@@ -26,8 +26,8 @@ def image_named(text: str, images: Iterable[ImageFile], digests: Mapping[str, st
     return names.pop() if len(names) == 1 else None
 
 
-def taken_images(chart: ChartFile, references: Iterable[str], release: ReleaseFile) -> tuple[ImageFile, ...]:
-    """Return an image for each reference that no image of the release means, as ``images_from`` asks for.
+def taken_images(chart: ChartFile, references: Iterable[str], images: tuple[ImageFile, ...]) -> tuple[ImageFile, ...]:
+    """Return an image for each reference that none of ``images`` means, as ``images_from`` asks for.
 
     The name is the last part of the repository, with a number where that is taken; the repository at the site is the
     one of the reference.
@@ -37,9 +37,9 @@ def taken_images(chart: ChartFile, references: Iterable[str], release: ReleaseFi
     """
     assert chart.images is not None
     taken: list[ImageFile] = []
-    used = {image.name for image in release.images}
+    used = {image.name for image in images}
     for text in references:
-        if image_named(text, (*release.images, *taken)) is not None:
+        if image_named(text, (*images, *taken)) is not None:
             continue
         reference = parse_reference(text)
         base = _NOT_IN_NAMES.sub("-", reference.repository.rsplit("/", 1)[-1])

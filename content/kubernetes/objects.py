@@ -66,6 +66,14 @@ def image_fields(
     return tuple(field for field, _ in _fields(_Documents(text, where), own_fields or {}))
 
 
+def objects_of(text: str, where: str) -> tuple[dict[str, object], ...]:
+    """Return the objects as plain values, to read from; raises what `image_fields` raises."""
+    _Documents(text, where)
+    values = yaml.load_all(text, Loader=_LOADER)
+    items = [one.get("items") if str(one.get("kind", "")).endswith("List") else [one] for one in values if one]
+    return tuple(one for listed in items for one in listed or () if isinstance(one, dict))
+
+
 def suspected_images(text: str, where: str, own_fields: Mapping[str, tuple[str, ...]] | None = None) -> tuple[str, ...]:
     """Return each text outside of the known fields that looks like an image, with its place: ``PLACE: TEXT``.
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from content.kubernetes.objects import MAX_MANIFESTS
@@ -12,6 +13,8 @@ from manifests.words.errors import HostError, MalformedError
 from manifests.words.text import visible
 
 SECONDS = 60
+# Helm takes another version for granted in each of its builds, and charts ask for it.
+KUBERNETES = "1.33"
 _KEPT_ERROR = 2000
 
 
@@ -24,15 +27,28 @@ def find_program(name: str, search_path: str | None = None) -> str:
     return path
 
 
-def render_chart(
-    helm: str, chart: bytes, values: Iterable[bytes], *, name: str, where: str, namespace: str = "default"
-) -> str:
+@dataclass(frozen=True)
+class ChartInstall:
+    """What a chart is rendered for.
+
+    Attributes:
+        name, namespace: Of the installed chart.
+        kubernetes: The version, as ``1.30``; None for `KUBERNETES`. Build and site state the same, so that a site
+            installs the objects whose images were compared at build.
+    """
+
+    name: str
+    namespace: str = "default"
+    kubernetes: str | None = None
+
+
+def render_chart(helm: str, chart: bytes, values: Iterable[bytes], install: ChartInstall, where: str) -> str:
     """Return what ``helm template`` makes of a chart: its CRDs, objects and hooks, without tests.
 
     Args:
         chart: The archive that travels.
         values: Files of values, later ones first.
-        name, namespace: Of the installed chart.
+        install: What Helm is told of the install.
 
     Raises:
         MalformedError: Helm refuses the chart or the values, or the result is too large.
@@ -41,8 +57,8 @@ def render_chart(
     with tempfile.TemporaryDirectory(prefix="waybill-render-") as text:
         folder = Path(text)
         (folder / "chart.tgz").write_bytes(chart)
-        arguments = [helm, "template", name, str(folder / "chart.tgz"), "--include-crds", "--skip-tests"]
-        arguments += ["--namespace", namespace]
+        arguments = [helm, "template", install.name, str(folder / "chart.tgz"), "--include-crds", "--skip-tests"]
+        arguments += ["--namespace", install.namespace, "--kube-version", install.kubernetes or KUBERNETES]
         for i, data in enumerate(values):
             (folder / f"values-{i}.yaml").write_bytes(data)
             arguments += ["--values", str(folder / f"values-{i}.yaml")]

@@ -231,9 +231,9 @@ def test_a_failing_disk_leaves_nothing(
     "name", ["", "Teapot", "tea pot", "-teapot", "tea/pot", "no", "true", "null", "42", "1.10", "a" * 129]
 )
 def test_a_name_that_no_document_could_hold(tmp_path: Path, name: str) -> None:
-    for names in ({"product": name, "vendor": "v"}, {"product": "p", "vendor": name}):
+    for product, vendor in ((name, "v"), ("p", name)):
         with pytest.raises(UsageError) as caught:
-            init_folder(tmp_path / "teapot", **names)
+            init_folder(tmp_path / "teapot", product=product, vendor=vendor)
         assert repr(name) in caught.value.problem
     assert list(tmp_path.iterdir()) == []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from content.bundle.charts import MAX_CHART, chart_facts
 from content.kubernetes.objects import MAX_MANIFESTS, ImageField, image_fields, replace_images, texts_that_are
-from content.kubernetes.render import find_program, render_chart
+from content.kubernetes.render import ChartInstall, find_program, render_chart
 from manifests.authored.site_yaml import HelmDriverFile
 from manifests.documents.release import Chart, InstallStep
 from manifests.words.canonical import Document, encode, parse
@@ -91,7 +91,9 @@ def render(context: DriverContext, step: InstallStep, settings: HelmDriverFile) 
     where = f"chart {chart.name}"
     values = () if context.config is None else (context.config,)
     try:
-        text = render_chart(helm, data, values, name=step.step, where=where, namespace=settings.namespace)
+        host = context.release.host
+        install = ChartInstall(step.step, settings.namespace, host.kubernetes if host else None)
+        text = render_chart(helm, data, values, install, where)
         fields = image_fields(text, where)
         places = image_places(context, chart, settings)
         _check_listed(fields, places)
