@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_lint_images import same_problem
+from tests.real import put_helm_on_path
 from tests.unit.content.bundle.test_charts import CHART, DEPENDS, archive
 from tests.waybill import waybill
 from tests.workshop import Workshop
@@ -18,8 +19,12 @@ def shop(tmp_path: Path) -> Workshop:
     return made
 
 
-def test_a_good_chart(shop: Workshop) -> None:
+def test_a_good_chart(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.save()
+    done = waybill("lint", "release.yaml", cwd=shop.path, PATH=str(shop.path))
+    assert done.code == 0
+    assert "warning: release.yaml:50: chart small was not rendered, since this host has no helm" in done.out
+    put_helm_on_path(monkeypatch)
     done = waybill("lint", "release.yaml", cwd=shop.path)
     assert (done.code, done.out) == (0, "release.yaml: good (release)\n")
 

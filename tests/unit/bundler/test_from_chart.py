@@ -97,8 +97,8 @@ def test_the_folder(chart: Path, tmp_path: Path) -> None:
     release = file.to(ReleaseFile)
     assert list(release_problems(file, release)) == []
     assert [(image.name, image.from_, image.to) for image in release.images] == [
-        ("postgres", "postgres:15", "library/postgres:15"),
         ("pump", "quay.io/acme/pump:4.5", "acme/pump:4.5"),
+        ("postgres", "postgres:15", "library/postgres:15"),
     ]
     assert release.charts[0].from_ == "../../pump"
     assert release.version == "1.2.3"
@@ -109,7 +109,7 @@ def test_the_folder(chart: Path, tmp_path: Path) -> None:
         ("app", "helm", ()),
     ]
     places = re.findall(r"- name: (\S+) +# (\S+)", texts["release.yaml"])
-    assert places == [("postgres", "templates/db.yaml:5"), ("pump", "values.yaml:5")]
+    assert places == [("pump", "values.yaml:5"), ("postgres", "templates/db.yaml:5")]
     assert "{endpoint: web, path: /healthz, status: 200}" in texts["release.yaml"]
     assert "decide: the chart has StatefulSet db" in texts["rollback.yaml"]
     assert "decide: the chart has the hook Job migrate (pre-upgrade)" in texts["rollback.yaml"]
