@@ -36,6 +36,12 @@ class Node:
     paused: bool = False
     _ended: threading.Event = field(default_factory=threading.Event)
 
+    def forget(self) -> None:
+        """Look after every pod as a good node does."""
+        self.failing.clear()
+        self.image_ids.clear()
+        self.paused = False
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Register the node and look after its pods until the end."""

@@ -26,9 +26,16 @@ def no_site_of_the_host() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cluster]":
     """A real control plane, started by the first test of this process that needs it."""
     from tests.cluster import control_plane
 
     with control_plane(tmp_path_factory.mktemp("cluster")) as running:
         yield running
+
+
+@pytest.fixture
+def cluster(control_plane: "Cluster") -> "Iterator[Cluster]":
+    """The control plane of this process; its node forgets afterwards what the test told it."""
+    yield control_plane
+    control_plane.node.forget()

@@ -1,6 +1,7 @@
 """Render charts with Helm: fixed arguments, an environment of its own, no plugins."""
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ SECONDS = 60
 # Helm takes another version for granted in each of its builds, and charts ask for it.
 KUBERNETES = "1.33"
 _KEPT_ERROR = 2000
+_MAX_FILE = 64 << 20
 
 
 def find_program(name: str, search_path: str | None = None) -> str:
@@ -78,6 +80,11 @@ def helm_environment(folder: Path) -> dict[str, str]:
     }
 
 
+def limit_files() -> None:
+    """Let this process, which becomes a program, write no file longer than the limit: it ends then."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_FILE, _MAX_FILE))
+
+
 def run_renderer(arguments: list[str], environment: Mapping[str, str], folder: Path, where: str) -> str:
     """Return the output of a program that renders manifests. Raises what `render_chart` raises."""
     with (folder / "rendered.yaml").open("w+b") as out, (folder / "errors.txt").open("w+b") as errors:
@@ -91,6 +98,7 @@ def run_renderer(arguments: list[str], environment: Mapping[str, str], folder: P
                 cwd=folder,
                 timeout=SECONDS,
                 check=False,
+                preexec_fn=limit_files,
             )
         except subprocess.TimeoutExpired:
             problem = f"{Path(arguments[0]).name} did not end in {SECONDS} seconds"
@@ -101,7 +109,7 @@ def run_renderer(arguments: list[str], environment: Mapping[str, str], folder: P
         out.seek(0)
         errors.seek(0)
         data, messages = out.read(MAX_MANIFESTS + 1), errors.read(_KEPT_ERROR)
-    if done.returncode != 0:
+    if done.returncode != 0 and len(data) <= MAX_MANIFESTS:
         reason = " ".join(visible(messages.decode("utf-8", "replace")).split()).removeprefix("Error: ")
         problem = f"{Path(arguments[0]).name} does not render it: {reason or f'exit {done.returncode}'}"
         raise MalformedError(problem, where=where, finding="not-rendered")

@@ -1,11 +1,13 @@
 """Charts of three shapes through their whole life, by a real Helm in a real control plane."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from manifests.words.errors import RolledBackError
-from tests.charts import REGISTRY, WEB, ChartVendor, cluster_place, configure
+from tests.charts import OPERATOR, REGISTRY, STORE, WEB, ChartVendor, cluster_place, configure
 from tests.cluster import Cluster
 from tests.place import Place
 from tests.vendor import Vendor
@@ -13,8 +15,10 @@ from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
 from verifier.change.driver_steps import observe
 from verifier.change.route import plan_change
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.report_observe import observe_site
 from verifier.runtime.drivers.driver import Component, load_driver
+from verifier.runtime.drivers.processes import is_alive, processes_of
 
 pytestmark = pytest.mark.slow
 
@@ -105,3 +109,179 @@ def test_a_web_service_from_install_to_offboarding(cluster: Cluster, tmp_path: P
     assert "missing: Service web" in problems(place)[0]
     (part,) = (one for one in observe_site(place.open(), place.clock.at).components if one.kind == "chart")
     assert (part.name, part.found, part.level) == ("web", "differs", "running")
+
+
+def test_a_store_with_hooks_and_a_migration(cluster: Cluster, tmp_path: Path) -> None:
+    vendor = ChartVendor(tmp_path / "vendor", "store", STORE)
+    first = vendor.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    jobs, sets = (f"/apis/{group}/namespaces/{namespace}" for group in ("batch/v1", "apps/v1"))
+    place.bring(first.write(tmp_path / "1.tar"))
+
+    def migrated() -> list[str]:
+        (job,) = cluster.objects(f"{jobs}/jobs").values()
+        assert job["status"]["succeeded"] == 1
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        return [container["args"][1], container["image"]]
+
+    def version() -> str:
+        (stored,) = cluster.objects(f"{sets}/statefulsets").values()
+        labels: dict[str, str] = stored["spec"]["template"]["metadata"]["labels"]
+        return labels["chart"]
+
+    assert migrated() == ["1.0.0", image_of(first)]
+    assert problems(place) == []
+    assert set(seen(place)) == {"store", "statefulset/store"}
+    second = vendor.release(2)
+    item = place.receive(second.write(tmp_path / "2.tar")).item
+    review = make_review(read_review_input(place.open(), plan_change(place.open(), item), load_driver))
+    assert "store: run Job store-migrate (pre-install,pre-upgrade)" in review.work
+    place.approve(item)
+    place.install(item)
+    assert (migrated(), version()) == (["1.1.0", image_of(second)], "1.1.0")
+    done = cluster.objects(f"/api/v1/namespaces/{namespace}/configmaps")["store-done"]
+    assert done["data"] == {"version": "1.1.0"}
+
+    # A migration that fails: Helm changes nothing else, and the former chart is applied again, its migration too.
+    third = vendor.release(3)
+    cluster.node.failing.add(image_of(third))
+    item = place.receive(third.write(tmp_path / "3.tar")).item
+    place.approve(item)
+    assert isinstance(place.install(item).error, RolledBackError)
+    assert (migrated(), version()) == (["1.1.0", image_of(second)], "1.1.0")
+    assert problems(place) == []
+
+
+def test_an_operator_its_crd_and_an_object_of_its_kind(cluster: Cluster, tmp_path: Path) -> None:
+    vendor = ChartVendor(tmp_path / "vendor", "operator", OPERATOR)
+    first = vendor.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    place.bring(first.write(tmp_path / "1.tar"))
+
+    def widget() -> dict[str, object]:
+        spec: dict[str, object] = cluster.objects(f"/apis/vendor.example/v1/namespaces/{namespace}/widgets")["first"][
+            "spec"
+        ]
+        return spec
+
+    def fields() -> set[str]:
+        crd = cluster.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.vendor.example")
+        return set(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"])
+
+    def started_image() -> str:
+        (deployed,) = cluster.objects(f"/apis/apps/v1/namespaces/{namespace}/deployments").values()
+        value: str = deployed["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]
+        return value
+
+    try:
+        # An image that the operator starts itself is one of the site's registry too.
+        assert widget() == {"size": 3, "image": image_of(first)}
+        assert started_image() == image_of(first)
+        assert problems(place) == []
+
+        # Helm would leave a CRD as it is; here it is upgraded before the chart that needs it.
+        crd = OPERATOR["crds/widget.yaml"].replace(
+            "size: {type: integer}", "size: {type: integer}, colour: {type: string}"
+        )
+        objects = OPERATOR["templates/operator.yaml"].replace("size: 3", "size: 4, colour: red")
+        second = vendor.release(2, crds_widget_yaml=crd, templates_operator_yaml=objects)
+        result = place.bring(second.write(tmp_path / "2.tar"))
+        assert result.error is None, result.error
+        assert widget() == {"size": 4, "colour": "red", "image": image_of(second)}
+        assert problems(place) == []
+
+        # A rollback takes the chart back and no CRD: objects may use what it has.
+        assert place.rollback(1, "ops-1").error is None
+        assert widget() == {"size": 3, "image": image_of(first)}
+        assert fields() == {"size", "image", "colour"}
+        assert problems(place) == []
+
+        # A release without the CRD removes neither it nor the objects of its kind.
+        third = vendor.release(3, crds_widget_yaml="# moved\n")
+        place.bring(third.write(tmp_path / "3.tar"))
+        assert widget() == {"size": 3, "image": image_of(third)}
+    finally:
+        path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.vendor.example"
+        cluster.request("DELETE", path)
+
+
+def test_a_first_install_that_fails_leaves_nothing(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(4)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    cluster.node.failing.add(image_of(first))
+    result = place.bring(first.write(tmp_path / "1.tar"))
+    assert isinstance(result.error, RolledBackError)
+    assert deployments(cluster, namespace) == {}
+    secrets = cluster.objects(f"/api/v1/namespaces/{namespace}/secrets")
+    assert not [name for name in secrets if name.startswith("sh.helm")]
+
+
+def test_a_step_that_a_release_drops_is_removed(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    place.bring(first.write(tmp_path / "1.tar"))
+    renamed = ChartVendor(tmp_path / "vendor", "web", WEB, step="front").release(2)
+    place.bring(renamed.write(tmp_path / "2.tar"))
+    assert set(deployments(cluster, namespace)) == {"front"}
+    assert place.rollback(1, "ops-1").error is None
+    assert set(deployments(cluster, namespace)) == {"web"}
+
+
+def test_kill_9_in_the_middle_of_an_upgrade(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    place.bring(first.write(tmp_path / "1.tar"))
+    more = WEB["templates/config.yaml"] + "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: brand-new}\n"
+    second = web.release(5, templates_config_yaml=more)
+    cluster.node.failing.add(image_of(second))
+    item = place.receive(second.write(tmp_path / "2.tar")).item
+    place.approve(item)
+    child = os.fork()
+    if child == 0:
+        place.install(item)
+        os._exit(0)
+
+    def statuses() -> list[str]:
+        path = f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm"
+        return [one["metadata"]["labels"]["status"] for one in cluster.objects(path).values()]
+
+    cluster.wait(lambda: "pending-upgrade" in statuses() and "brand-new" in configmaps(cluster, namespace))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    orphans = processes_of(str(place.path / "run/helm/web"))
+    assert orphans, "the Helm of the killed command is still at work"
+    assert "pending-upgrade" in statuses()
+    place.recover()
+    assert not any(is_alive(orphan) for orphan in orphans)
+    assert "pending-upgrade" not in statuses()
+    assert deployments(cluster, namespace) == {"web": image_of(first)}
+    assert "brand-new" not in configmaps(cluster, namespace)
+    assert problems(place) == []
+
+
+def configmaps(cluster: Cluster, namespace: str) -> set[str]:
+    return set(cluster.objects(f"/api/v1/namespaces/{namespace}/configmaps"))
+
+
+def test_offboarding_leaves_the_chart_as_it_is(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    place.bring(first.write(tmp_path / "1.tar"))
+    with place.hold() as site:
+        ask_offboarding(site, "contract ended")
+        agree_offboarding(site, place.people["ops-1"])
+        end_access(site)
+        finish_offboarding(site, place.clock.at)
+    assert deployments(cluster, namespace) == {"web": image_of(first)}
+    assert problems(place) == []
+
+
+def test_running_images_are_compared_by_digest(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(6)
+    place, _ = cluster_place(tmp_path / "place", cluster, first)
+    image = image_of(first)
+    cluster.node.image_ids[image] = f"{REGISTRY}/plant/small/api@sha256:{'0' * 64}"
+    # Nothing but the state of the pods tells that something else runs, so the install does not confirm it.
+    result = place.bring(first.write(tmp_path / "1.tar"))
+    assert isinstance(result.error, RolledBackError)
+    assert f"runs sha256:{'0' * 64}" in str(result.error)

@@ -61,7 +61,7 @@ class HelmDriver:
     def plan(self, step: InstallStep, context: DriverContext) -> DriverPlan:
         """Render the chart, unless it is staged or the store does not have it yet, and compare it with what runs."""
         settings = _settings(step, context)
-        rendered = read_staged(context, step)
+        rendered = _staged(context, step)
         if rendered is None and has_blob(context, step):
             rendered = render(context, step, settings)
         place = f"release {step.step} in namespace {settings.namespace}"
@@ -93,7 +93,7 @@ class HelmDriver:
             with KubernetesClient(site.access, CHECK_SECONDS) as client:
                 _check_namespace(client, settings.namespace)
                 _check_idle(site, client)
-                if has_blob(context, plan.step) or read_staged(context, plan.step) is not None:
+                if has_blob(context, plan.step) or _staged(context, plan.step) is not None:
                     rendered.append(_rendered(plan.step, context, settings))
                     _check_objects(site, client, rendered[0])
 
@@ -102,11 +102,8 @@ class HelmDriver:
     def stage(self, plan: DriverPlan, context: DriverContext) -> None:
         """Render the chart and keep it; one that this generation has already stays as it is."""
         settings = _settings(plan.step, context)
-        try:
-            if read_staged(context, plan.step) is not None:
-                return
-        except DamagedError:
-            pass
+        if _staged(context, plan.step) is not None:
+            return
         rendered = render(context, plan.step, settings)
         former = _former_of_step(context, plan.step)
         if former is not None:
@@ -116,10 +113,8 @@ class HelmDriver:
     def activate(self, plan: DriverPlan, context: DriverContext) -> None:
         """1. Heal; 2. record what begins; 3. CRDs, never those of an earlier generation; 4. the chart; 5. record."""
         step, settings = plan.step, _settings(plan.step, context)
-        rendered = read_staged(context, step)
-        if rendered is None:
-            self.stage(plan, context)
-            rendered = _rendered(step, context, settings)
+        self.stage(plan, context)
+        rendered = _rendered(step, context, settings)
         site = _helm_site(context, step, settings, rendered)
         with KubernetesClient(site.access) as client:
             heal(site, client, site.name)  # 1
@@ -197,8 +192,16 @@ def _helm_site(
     return HelmSite(context, step, settings, site.kubeconfig, site.access, hidden)
 
 
+def _staged(context: DriverContext, step: InstallStep, generation: int | None = None) -> Rendered | None:
+    """Return what is staged; None also where a file was changed, which is rendered again then."""
+    try:
+        return read_staged(context, step, generation)
+    except DamagedError:
+        return None
+
+
 def _rendered(step: InstallStep, context: DriverContext, settings: HelmDriverFile) -> Rendered:
-    return read_staged(context, step) or render(context, step, settings)
+    return _staged(context, step) or render(context, step, settings)
 
 
 def _ended(record: HelmRecord, *, ended: bool = True) -> HelmRecord:
@@ -217,12 +220,7 @@ def _current(site: Path) -> int:
 def _former_of_step(context: DriverContext, step: InstallStep) -> Rendered | None:
     """Return what the running generation has staged for a step of this name; None where it has none."""
     current = _current(context.site)
-    if current in (0, context.generation):
-        return None
-    try:
-        return read_staged(context, step, current)
-    except DamagedError:
-        return None
+    return None if current in (0, context.generation) else _staged(context, step, current)
 
 
 def _successor(site: HelmSite) -> int | None:
@@ -296,17 +294,16 @@ def _check_objects(site: HelmSite, client: KubernetesClient, rendered: Rendered)
     own_namespaces = {manifest.name for manifest in rendered.manifests if manifest.kind == "Namespace"}
     for manifest in (*rendered.definitions, *rendered.manifests):
         resource = client.resource(manifest.api_version, manifest.kind)
-        if resource is None:
-            group = manifest.api_version.partition("/")[0]
-            if not any(name.endswith(f".{group}") for name in new_kinds):
-                raise RefusedError(
-                    f"{manifest.title}: the cluster does not have {manifest.api_version} {manifest.kind}",
-                    where=site.access.server,
-                    remedy="install what brings this kind first, or ask the vendor",
-                    finding="kind-missing",
-                )
-            continue
-        if manifest.hook or manifest.namespace in own_namespaces:
+        # What the cluster knows of a kind that the chart brings or changes, it knows after the CRD was applied.
+        own_kind = any(name.endswith(f".{manifest.api_version.partition('/')[0]}") for name in new_kinds)
+        if resource is None and not own_kind:
+            raise RefusedError(
+                f"{manifest.title}: the cluster does not have {manifest.api_version} {manifest.kind}",
+                where=site.access.server,
+                remedy="install what brings this kind first, or ask the vendor",
+                finding="kind-missing",
+            )
+        if resource is None or own_kind or manifest.hook or manifest.namespace in own_namespaces:
             continue
         path = resource.path(manifest.namespace or site.settings.namespace, manifest.name)
         live = client.get(path)

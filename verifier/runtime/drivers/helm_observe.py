@@ -9,17 +9,18 @@ from manifests.documents.release import InstallStep
 from manifests.documents.report_condition import ComponentReason
 from manifests.words.canonical import encode
 from manifests.words.digest import digest_of
-from manifests.words.errors import WaybillError
+from manifests.words.errors import HostError, WaybillError
 from verifier.runtime.drivers.driver import ABSENT, UNREADABLE, Component, DriverContext
 from verifier.runtime.drivers.helm_chart import Rendered, chart_of
 from verifier.runtime.drivers.helm_program import HelmSite, revisions
 from verifier.runtime.drivers.images import image_parts
-from verifier.runtime.kubernetes.client import DENIED, TLS, UNREACHABLE, Json, KubernetesClient
+from verifier.runtime.kubernetes.client import DENIED, INVALID, REFUSED, TLS, UNREACHABLE, Json, KubernetesClient
 from verifier.runtime.kubernetes.manifests import Manifest
 from verifier.runtime.kubernetes.objects import (
     WORKLOADS,
     count_restarts,
     drift,
+    missing_values,
     readiness,
     running_digests,
     scaled_by_others,
@@ -120,8 +121,14 @@ def _look_at_objects(at: ClusterLook, rendered: Rendered) -> _Seen:
         resource = at.client.resource(manifest.api_version, manifest.kind)
         assert resource is not None  # it was read by it
         path = resource.path(manifest.namespace or at.site.settings.namespace, manifest.name)
-        applied = at.client.preview(path, manifest.text)
-        paths = drift(live, applied, scaled=(manifest.kind, manifest.name) in scaled)
+        try:
+            applied = at.client.preview(path, manifest.text)
+            paths = drift(live, applied, scaled=(manifest.kind, manifest.name) in scaled)
+        except HostError as error:
+            if error.finding not in (INVALID, REFUSED):
+                raise
+            # The server would not take it today, for example because of a policy that came later.
+            paths = missing_values(live, manifest.document)
         if paths:
             more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
             seen.changed.append(f"{manifest.title} ({', '.join(paths[:_NAMED])}{more})")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from content.kubernetes.render import find_program, helm_environment
+from content.kubernetes.render import find_program, helm_environment, limit_files
 from manifests.authored.site_yaml import HelmDriverFile
 from manifests.documents.release import InstallStep
 from manifests.words.canonical import Document, encode, parse
@@ -235,6 +235,7 @@ def _run(argv: list[str], folder: Path, more: dict[str, str], seconds: int) -> t
                 cwd=folder,
                 timeout=seconds,
                 check=False,
+                preexec_fn=limit_files,
             )
         except subprocess.TimeoutExpired:
             problem = f"it did not end in {seconds} seconds"

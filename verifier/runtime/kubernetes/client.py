@@ -170,7 +170,8 @@ class KubernetesClient:
         forbidden = answer.status == 403 and 'User "' not in reason
         if forbidden or (answer.status == 400 and "admission webhook" in reason):
             raise self._wrong(path, f"would not be taken: {reason}", finding=REFUSED)
-        if answer.status in (400, 404, 409, 422):
+        # It says 500 for a field that its schema does not have.
+        if answer.status in (400, 404, 409, 422) or (answer.status == 500 and "typed patch object" in reason):
             raise self._wrong(path, f"would not be taken: {reason}", finding=INVALID)
         self._check(answer, path)
         return self._decoded(answer, path)

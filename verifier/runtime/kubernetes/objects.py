@@ -134,6 +134,39 @@ def drift(live: Json, applied: Json, *, scaled: bool = False) -> tuple[str, ...]
     return tuple(sorted(paths))
 
 
+def missing_values(live: object, document: object, path: str = "") -> tuple[str, ...]:
+    """Return the paths at which an object lacks what a manifest says; the manifest's values are text.
+
+    This is for an object that the server would not take today, so that it cannot say what applying would change.
+    """
+    if isinstance(document, dict):
+        held = live if isinstance(live, dict) else {}
+        return tuple(
+            place
+            for key, below in document.items()
+            if not (path == "" and key in ("status", "stringData"))
+            for place in missing_values(held.get(key), below, f"{path}.{key}" if path else str(key))
+        )
+    if isinstance(document, list):
+        entries = live if isinstance(live, list) else []
+        padded = (*entries, *(None for _ in document))
+        pairs = enumerate(zip(padded, document, strict=False))
+        return tuple(place for i, (left, right) in pairs for place in missing_values(left, right, f"{path}[{i}]"))
+    return () if _same_scalar(live, str(document)) else (path,)
+
+
+def _same_scalar(live: object, text: str) -> bool:
+    if isinstance(live, bool):
+        return live == (text.lower() in ("true", "yes", "on"))
+    if isinstance(live, int | float):
+        try:
+            return float(text) == live or (text.isdecimal() and text.startswith("0") and int(text, 8) == live)
+        except ValueError:
+            return False
+    # A value of nothing is left out by the server.
+    return live == text or (live is None and text in ("", "null", "~", "[]", "{}", "0", "false"))
+
+
 def _comparable(value: Json, scaled: bool) -> dict[str, object]:
     metadata = value_at(value, "metadata")
     kept = {key: part for key, part in metadata.items() if key not in _KEPT} if isinstance(metadata, dict) else {}
