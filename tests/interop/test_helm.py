@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from manifests.words.errors import RolledBackError
+from manifests.words.errors import HostError, RolledBackError
 from tests.charts import OPERATOR, REGISTRY, STORE, WEB, ChartVendor, cluster_place, configure
 from tests.cluster import Cluster
 from tests.place import Place
@@ -89,6 +89,7 @@ def test_a_web_service_from_install_to_offboarding(cluster: Cluster, tmp_path: P
     place.approve(item)
     result = place.install(item)
     assert isinstance(result.error, RolledBackError), result.error
+    assert "deployment/web: 2 of 2 replicas are ready, 1 updated; container web: ImagePullBackOff" in str(result.error)
     assert deployments(cluster, namespace) == {"web": image_of(second)}
     assert problems(place) == []
     assert cluster.objects(f"/api/v1/namespaces/{namespace}/services")["web"]["spec"]["ports"][0]["port"] == 81
@@ -285,3 +286,24 @@ def test_running_images_are_compared_by_digest(cluster: Cluster, tmp_path: Path,
     result = place.bring(first.write(tmp_path / "1.tar"))
     assert isinstance(result.error, RolledBackError)
     assert f"runs sha256:{'0' * 64}" in str(result.error)
+
+
+def test_the_rights_of_an_administrator_of_one_namespace_suffice(
+    cluster: Cluster, tmp_path: Path, web: ChartVendor
+) -> None:
+    first = web.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    kubeconfig = place.path / "secrets" / "kubeconfig"
+    cluster.write_kubeconfig(kubeconfig, user={"token": "plain-token"})
+    item = place.receive(first.write(tmp_path / "1.tar")).item
+    place.approve(item)
+    with pytest.raises(HostError, match='User "plain" cannot get resource "namespaces"'):
+        place.install(item)
+    binding = {
+        "metadata": {"name": "waybill"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "admin"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "plain"}],
+    }
+    cluster.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)
+    assert place.install(item).error is None
+    assert problems(place) == []

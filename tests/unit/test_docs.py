@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from manifests.documents.release import DRIVERS
 from tests.docs import FILES, SITE_YAML, current, site_keys
 from verifier.site.proposals import read_site_yaml
 
@@ -78,3 +79,15 @@ def test_tests_that_the_pains_name_exist() -> None:
             for name, test in named:
                 assert (ROOT / name).is_file(), name
                 assert not test or test in functions_of(ROOT / name), (name, test)
+
+
+def test_targets_name_every_driver_and_what_was_not_tested() -> None:
+    rows = [
+        line.split("|")[1:-1] for line in (ROOT / "docs/targets.md").read_text().splitlines() if line.startswith("| ")
+    ]
+    head, *rows = rows
+    assert [cell.strip() for cell in head][-2:] == ["tested against the real thing", "not tested"]
+    assert all(len(row) == len(head) and row[3].strip() for row in rows)
+    named = {cell.strip().strip("`") for row in rows for cell in row[1].split(",")}
+    # Migrations have no target of their own.
+    assert set(DRIVERS) - named == {"program"}

@@ -29,7 +29,7 @@ from verifier.runtime.drivers.helm_chart import (
     staged_folder,
     write_staged,
 )
-from verifier.runtime.drivers.helm_observe import ClusterLook, observe_chart, unreadable_components
+from verifier.runtime.drivers.helm_observe import ClusterLook, not_ready, observe_chart, unreadable_components
 from verifier.runtime.drivers.helm_program import (
     PENDING,
     HelmRecord,
@@ -131,7 +131,10 @@ class HelmDriver:
         folder = staged_folder(context, step)
         if rendered.crds and not (defined and defined[-1].generation > context.generation):  # 3
             upgrade(site, site.definitions_name, folder / "crds")
-        upgrade(site, site.name, folder / "chart")  # 4
+        try:
+            upgrade(site, site.name, folder / "chart")  # 4
+        except HostError as error:
+            raise _with_cause(error, site, rendered) from None
         site.write_record(_ended(record))  # 5
 
     def deactivate(self, plan: DriverPlan, context: DriverContext) -> None:
@@ -173,6 +176,16 @@ class HelmDriver:
         folder = staged_folder(context, plan.step)
         with host_errors(folder):
             remove_folder(context.disk, folder)
+
+
+def _with_cause(error: HostError, site: HelmSite, rendered: Rendered) -> HostError:
+    """Return the error with what the cluster says of workloads that are not ready; Helm only says that time was up."""
+    try:
+        with KubernetesClient(site.access, CHECK_SECONDS) as client:
+            words = not_ready(ClusterLook(site, client, site.context, site.step), rendered)
+    except WaybillError:
+        return error
+    return error.with_(problem=f"{error.problem}; {'; '.join(words)}") if words else error
 
 
 def _settings(step: InstallStep, context: DriverContext) -> HelmDriverFile:

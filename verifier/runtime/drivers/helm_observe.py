@@ -1,6 +1,7 @@
 """What is in the cluster of a chart: its objects against what was applied, its workloads and the images they run."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -43,6 +44,17 @@ class ClusterLook:
     context: DriverContext
     step: InstallStep
 
+    @cached_property
+    def accepted(self) -> dict[str, set[str]]:
+        """By an image's digest those that a node may state for it: of a platform's manifest, or of its config."""
+        names = tuple(dict.fromkeys(item.image for item in chart_of(self.step, self.context).references))
+        digests: dict[str, set[str]] = {}
+        for part in image_parts(self.context, replace(self.step, images=names)) if names else ():
+            configs = {node.document.config for node in part.manifests if isinstance(node.document, ImageManifest)}
+            stated = {node.descriptor.digest for node in part.manifests} | {config.digest for config in configs}
+            digests[part.image.manifest.digest] = {part.image.manifest.digest, *stated}
+        return digests
+
 
 @dataclass
 class _Seen:
@@ -76,6 +88,19 @@ def observe_chart(at: ClusterLook, rendered: Rendered | None) -> tuple[Component
             reason="incomplete",
         )
     return (chart, *workloads)
+
+
+def not_ready(at: ClusterLook, rendered: Rendered) -> tuple[str, ...]:
+    """Return a line for each workload that does not run, with the reason that its pods state. Raises WaybillError."""
+    lines = []
+    for manifest in _workloads(rendered):
+        resource = at.client.resource(manifest.api_version, manifest.kind)
+        path = resource.path(manifest.namespace or at.site.settings.namespace, manifest.name) if resource else ""
+        live = at.client.get(path) if resource else None
+        component = _workload(at, manifest, live)
+        if live is not None and component.level != "running":
+            lines.append(f"{component.name}: {component.detail}")
+    return tuple(lines[:_NAMED])
 
 
 def unreadable_components(
@@ -169,15 +194,17 @@ def _workload(at: ClusterLook, manifest: Manifest, live: Json | None) -> Compone
     selector = selector_of(live)
     pods = at.client.items(f"/api/v1/namespaces/{namespace}/pods", selector=selector) if selector else ()
     wanted = wanted_images(live)
-    accepted = _accepted(at.context, at.step)
     others = []
     for pod, container, digest in running_digests(pods):
         wanted_digest = wanted.get(container, "").rpartition("@")[2]
         # A container that the manifest does not have was added by the cluster, such as a proxy.
-        if container in wanted and digest and digest not in accepted.get(wanted_digest, {wanted_digest}):
+        if container in wanted and digest and digest not in at.accepted.get(wanted_digest, {wanted_digest}):
             others.append(f"{pod} {container} runs {digest}")
     observed = _images_digest(wanted)
-    if others and state.ready:
+    if not state.ready:
+        # Pods of the former state are still there, with their images.
+        others = []
+    if others:
         observed = digest_of(encode({"others": others}))
     why = waiting_reason(pods) if not state.ready else ""
     return Component(
@@ -191,19 +218,6 @@ def _workload(at: ClusterLook, manifest: Manifest, live: Json | None) -> Compone
         reason=None if state.ready else "failing",
         restarts=count_restarts(pods),
     )
-
-
-def _accepted(context: DriverContext, step: InstallStep) -> dict[str, set[str]]:
-    """Return by an image's digest the digests that a node may state for it: of a platform's manifest, or its config."""
-    names = tuple(dict.fromkeys(reference.image for reference in chart_of(step, context).references))
-    accepted: dict[str, set[str]] = {}
-    for part in image_parts(context, replace(step, images=names)) if names else ():
-        top = part.image.manifest.digest
-        accepted[top] = {top, *(node.descriptor.digest for node in part.manifests)}
-        accepted[top] |= {
-            node.document.config.digest for node in part.manifests if isinstance(node.document, ImageManifest)
-        }
-    return accepted
 
 
 def _expected(manifest: Manifest) -> str:
