@@ -2,14 +2,19 @@
 
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from manifests.documents.release import InstallStep
 from manifests.words.errors import HostError, RolledBackError
 from tests.charts import OPERATOR, REGISTRY, STORE, WEB, ChartVendor, cluster_place, configure
-from tests.cluster import Cluster
+from tests.cluster import Cluster, kube_tool
 from tests.place import Place
+from tests.unit.verifier.runtime.drivers.place import Site
 from tests.vendor import Vendor
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
@@ -17,6 +22,7 @@ from verifier.change.driver_steps import observe
 from verifier.change.route import plan_change
 from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.report_observe import observe_site
+from verifier.runtime.drivers.conformance import DriverTurn, Scenario, check_driver
 from verifier.runtime.drivers.driver import Component, load_driver
 from verifier.runtime.drivers.processes import is_alive, processes_of
 
@@ -307,3 +313,44 @@ def test_the_rights_of_an_administrator_of_one_namespace_suffice(
     cluster.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)
     assert place.install(item).error is None
     assert problems(place) == []
+
+
+def test_the_driver_passes_the_conformance_suite(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    namespace = cluster.namespace()
+    kubeconfig = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+    site = Site(tmp_path / "site")
+    site.settings = {
+        "kubeconfig": {"secret": f"file:{kubeconfig}"},
+        "namespace": namespace,
+        "program": kube_tool("helm"),
+        "timeout": "20s",
+    }
+    step = InstallStep(step="web", driver="helm", chart="web")
+    turns = []
+    for number in (1, 2):
+        context = site.context(web.release(number), number, step)
+        turns.append(DriverTurn(step, replace(context, images_at=f"{REGISTRY}/plant")))
+
+    def visible() -> object:
+        maps = cluster.objects(f"/api/v1/namespaces/{namespace}/configmaps")
+        services = cluster.objects(f"/api/v1/namespaces/{namespace}/services")
+        data = {name: item["data"] for name, item in maps.items() if name != "kube-root-ca.crt"}
+        return deployments(cluster, namespace), data, sorted(services)
+
+    def change() -> None:
+        cluster.request("DELETE", f"/apis/apps/v1/namespaces/{namespace}/deployments/web")
+
+    (chart,) = turns[1].context.release.charts
+    path = site.blobs / chart.digest.removeprefix("sha256:")
+
+    def lose() -> Callable[[], object]:
+        return partial(path.rename(path.with_name("away")).rename, path)
+
+    def enter(number: int) -> None:
+        link = site.folder / "current"
+        link.unlink(missing_ok=True)
+        if number:
+            link.symlink_to(f"generations/{number}")
+
+    scenario = Scenario(load_driver("helm"), turns[0], turns[1], visible, change, lose, enter)
+    assert check_driver(scenario) == ()
