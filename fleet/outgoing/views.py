@@ -110,7 +110,7 @@ class SiteRow:
         if self.newest.version is None:
             return "nothing"
         state = "" if self.newest.state == "confirmed" else f" ({self.newest.state})"
-        return self.newest.version + state + ("" if self.newest.known else " (unknown)")
+        return self.newest.version + state + ("" if self.newest.known else " (bundle not imported)")
 
     @property
     def level(self) -> str | None:

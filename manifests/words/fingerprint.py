@@ -46,7 +46,8 @@ def parse_fingerprint(text: str) -> str:
     if len(parts) == 1 and len(parts[0]) == 80:
         parts = [parts[0][i : i + 5] for i in range(0, 80, 5)]
     if len(parts) != 16:
-        problem = f"the fingerprint has {len(parts)} groups, expected 16 groups or 24 words"
+        typed = "words" if all(map(str.isalpha, parts)) else "groups"
+        problem = f"the fingerprint has {len(parts)} {typed}, expected 16 groups or 24 words"
         raise UsageError(problem, where="fingerprint", remedy=_AGAIN)
     for i, part in enumerate(parts):
         if not re.fullmatch(r"[0-9a-f]{4}[a-z]", part) or check_character(i, part[:4]) != part[4]:

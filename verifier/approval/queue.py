@@ -52,7 +52,8 @@ class Waiting:
         then: Command that carries it out after approval, without ``waybill``; empty when it cannot be.
         before: How the release ended when it ran at this site the last time.
         lacks: What ``site.yaml`` lacks for it, one line each; approvals alone do not help then.
-        revoked: Why the release of a rollback is revoked. Such a rollback is possible, and never advised.
+        revoked: Why the release of a rollback, or the running one of a changed site.yaml, is revoked. Such a change is
+            possible, and never advised.
         sequence: Of a release; 0 for anything else.
     """
 
@@ -277,7 +278,8 @@ def _config(site: Site) -> list[Waiting]:
             return None
         proposal, config = changed
         digest = digest_of(proposal.settings) if config is None or config == running.config else config
-        return _weigh(site, replace(head, digest=digest, version=running.version))
+        waiting = _weigh(site, replace(head, digest=digest, version=running.version))
+        return replace(waiting, revoked=attempt(partial(revoked_release, site, running.release), []))
 
     return _item(head, look)
 

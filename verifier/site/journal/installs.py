@@ -196,7 +196,7 @@ class RolledBack(Struct, frozen=True):
 
     @property
     def words(self) -> str:
-        how = "automatically" if self.automatic else "manually"
+        how = "automatically" if self.automatic else "by hand"
         why = "" if self.code == "by-hand" else f": {cause_text(self.code)}"
         return f"it was installed here before and rolled back {how} at {rfc3339(self.at)}{why}"
 

@@ -344,7 +344,7 @@ def test_a_release_that_nobody_made(engine: Engine, site: Reporter, medium: Path
     bring(engine, medium, ONE.bundle())
     done = bring(engine, medium, site.report(ONE.but(version="1.0.0", service={"hello.txt": b"other\n"})))
     assert names(done) == ["release-never-made"]
-    assert row(engine).shown_release == "1.0.0 (unknown)"
+    assert row(engine).shown_release == "1.0.0 (bundle not imported)"
     assert names(bring(engine, medium, site.report(TWO))) == ["release-unknown"]
 
 

@@ -78,3 +78,9 @@ def test_check_letters_are_no_hex_digits_and_differ_by_place() -> None:
     assert len(set(letters)) == 16
     assert not set("".join(letters)) & set("0123456789abcdef")
     assert as_groups("sha256:" + "0" * 64).startswith(f"0000{letters[0]} 0000{letters[1]}")
+
+
+@pytest.mark.parametrize(("text", "typed"), [("abandon ability able", "3 words"), ("8c63s ced1h", "2 groups")])
+def test_too_few_are_called_what_was_typed(text: str, typed: str) -> None:
+    with pytest.raises(UsageError, match=f"the fingerprint has {typed}, expected 16 groups or 24 words"):
+        parse_fingerprint(text)

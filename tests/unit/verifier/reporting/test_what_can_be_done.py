@@ -232,3 +232,16 @@ def test_a_revoked_release_stays_revoked_after_the_end_of_the_access(place: Plac
     statement = as_text(offboarding_page(site))
     assert "small 1.0.0 is running revoked: " in " ".join(statement.split())
     assert "! small 1.0.0 is running revoked: " in offboarding_text(site)
+
+
+def test_an_edit_is_not_what_ends_a_revocation(place: Place) -> None:
+    assert place.bring(NEXT.write(place.path.parent / "2.tar")).error is None
+    yaml = place.path / "site.yaml"
+    yaml.write_text(yaml.read_text() + "labels: [edited]\n")
+    assert "next: waybill review config" in shown(place)
+    revoke(place, NEXT)
+    text = shown(place)
+    assert "config" in text
+    assert "next:" not in text
+    receive(place, THIRD)
+    assert "next: waybill review r-1.2.0" in shown(place)
