@@ -31,6 +31,7 @@ from manifests.words.time import rfc3339
 from manifests.words.units import show_count, show_size
 from verifier.approval.page import as_page, write_new
 from verifier.commands.show_handler import show_handler
+from verifier.commands.show_rights import show_rights
 from verifier.commands.trust_options import NamedTrust, find_trust, name_other_trust, with_trust
 from verifier.documents.enrolment_paper import check_quorum, enrolment_paper
 from verifier.documents.registry import document_data, document_text, judge_document, read_document
@@ -52,6 +53,12 @@ from verifier.trust.findings import VERIFIER_VERSION
 @click.option("--pem", "role", metavar="ROLE", help="Print the public keys of ROLE in a root document as PEM.")
 @path_option("--page", help="Write the paper of a first enrolment as one HTML page. FILE is a root document.")
 @path_option("--kit", help="Kit whose digest the paper names. Default: a line to fill in.")
+@click.option(
+    "--rbac",
+    "namespace",
+    metavar="NAMESPACE",
+    help="Print the rights that installing the charts of a bundle into NAMESPACE needs.",
+)
 @click.option("--minimum-sequence", "minimum", type=click.IntRange(min=1), metavar="N",
               help="Lowest release sequence that the paper names. Default: any.")  # fmt: skip
 def show_command(
@@ -63,6 +70,7 @@ def show_command(
     role: str | None,
     page: Path | None,
     kit: Path | None,
+    namespace: str | None,
     minimum: int | None,
 ) -> Result:
     """Explain FILE in words: a bundle, a signed document of any kind, or a folder of `sign --prepare`.
@@ -71,12 +79,17 @@ def show_command(
 
     The first line names who signed it, or says that it is not verified.
 
+    --rbac prints a service account with the least rights, as objects for `kubectl apply`. The charts are rendered with
+    their defaults by the helm of this host.
+
     --page writes the paper that a vendor hands over by another way than the medium: the fingerprint of the root, the
     digest of the kit, what to type at the site, and lines for date and signature.
     """
     if page is None and (kit is not None or minimum is not None):
         remedy = typed_command("--page", "FILE")
         raise UsageError("--kit and --minimum-sequence are for a paper", where="--page", remedy=remedy)
+    if namespace is not None:
+        return show_rights(file, namespace)
     if page is not None and role is not None:
         raise UsageError("--pem prints keys, --page writes a paper", where="--page", remedy="leave out one of them")
     if page is not None:

@@ -282,3 +282,11 @@ def test_lines_of_a_private_key_are_secrets() -> None:
     access = parse_kubeconfig(Path("k"), kubeconfig(user))
     assert "MHcCAQEEIcanarycanarycanary" in access.secrets
     assert "canary" not in repr(access)
+
+
+def test_the_body_of_a_request_does_not_wait_for_an_acknowledgement(authority: trustme.CA) -> None:
+    with serving(authority, answer(200, b"{}")) as (access, _), KubernetesClient(access) as client:
+        client.preview("/x", "a: b")
+        connection = client._connection
+        assert connection is not None
+        assert connection.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1

@@ -16,6 +16,7 @@ from verifier.runtime.kubernetes.objects import (
     selector_of,
     waiting_reason,
 )
+from verifier.runtime.kubernetes.rights import least_rights, role_documents
 
 TWO = """\
 ---
@@ -182,3 +183,58 @@ def test_values_of_a_manifest_that_an_object_lacks() -> None:
     live["spec"] |= {"n": 8081, "list": [1]}
     assert missing_values(live, document) == ("spec.n", "spec.list[1]")
     assert missing_values({}, document)[0] == "spec.a"
+
+
+RIGHTS = """\
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: policies.vendor.example}
+spec: {group: vendor.example, scope: Cluster, names: {plural: policies, kind: Policy}}
+---
+apiVersion: vendor.example/v1
+kind: Policy
+metadata: {name: p}
+---
+apiVersion: other.example/v1
+kind: Box
+metadata: {name: b, namespace: elsewhere}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: r}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: i}
+"""
+
+
+def test_rights_name_resources_and_guess_only_what_nobody_defines() -> None:
+    rights = least_rights(objects(RIGHTS), "inkwell")
+    resources = {
+        place: {(rule.group, rule.resource, rule.names) for rule in rules} for place, rules in rights.rules.items()
+    }
+    assert resources == {
+        "": {("apiextensions.k8s.io", "customresourcedefinitions", ()), ("vendor.example", "policies", ())},
+        "elsewhere": {("other.example", "boxes", ())},
+        "inkwell": {
+            *(("", name, ()) for name in ("secrets", "namespaces", "pods")),
+            ("apps", "replicasets", ()),
+            ("networking.k8s.io", "ingresses", ()),
+            ("rbac.authorization.k8s.io", "rolebindings", ()),
+            ("rbac.authorization.k8s.io", "clusterroles", ("view",)),
+        },
+    }
+    assert rights.guessed == ("other.example/v1 Box",)
+    kinds = [document["kind"] for document in role_documents(rights, "waybill", "inkwell")]
+    assert kinds == [
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "Role",
+        "RoleBinding",
+    ]
