@@ -190,13 +190,13 @@ def _unread(site: Site, policy: Policy, plans: tuple[Plan, ...]) -> Iterator[Voi
 def _voids(site: Site, policy: Policy, asked: Approvable, plans: tuple[Plan, ...]) -> tuple[Void, ...]:
     """Return each person's last verdict on an earlier plan of the item, without people who gave one on ``plans``.
 
-    An approval that a change used up is not void.
+    An approval that a change or a policy used up is not void. Exports and uses of handlers have items of their own.
     """
     verdicts, digests = site.state.trust.verdicts, {plan.digest for plan in plans}
     current = {verdict.person for verdict in verdicts if verdict.plan in digests}
     earlier = (verdict for verdict in verdicts if verdict.item == asked.item and verdict.person not in current)
     last = {verdict.person: verdict for verdict in earlier}
-    used = site.state.installs.used_approvals
+    used = site.state.installs.used_approvals.union(*(one.approvals for one in site.state.trust.policies))
     unused = (verdict for _, verdict in sorted(last.items()) if verdict.envelope not in used)
     return tuple(_void(site, policy, verdict, asked.plan) for verdict in unused)
 

@@ -158,9 +158,13 @@ def _drift(site: Site, load: LoadDriver) -> Iterator[PreflightResult]:
 def _rollback(site: Site, load: LoadDriver) -> Iterator[PreflightResult]:
     """Look for what a rollback needs: a generation that can be reached, its blobs, space, and the reserve."""
     running = site.state.installs.running
-    if running is None or site.state.offboarded:
+    if running is None:
         return
     needs = "a rollback has its blobs and its space"
+    if site.state.offboarded:
+        text = "none is possible: the vendor's access has ended, and nothing can be installed or rolled back"
+        yield _result("rollback", needs, Observation(met=True, text=text, remedy=""))
+        return
     target, why = reachable_generation(site)
     if target is None:
         alone = not kept_generations(site, running.number)

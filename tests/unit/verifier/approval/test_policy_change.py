@@ -361,3 +361,18 @@ def test_a_proposal_is_noted_once(place: Place) -> None:
         before = site.state.seq
         record_proposals(site)
         assert site.state.seq == before
+
+
+def test_approvals_that_made_a_policy_are_not_void_for_the_next(place: Place) -> None:
+    write_policy(place, policy_text(3, rules={"patch": "{operator: 2}"}))
+    agree(place, "policy", "ops-1", "sec-1")
+    put(place)
+    write_policy(place, policy_text(4, rules={"patch": "{operator: 1}"}))
+    asked = approvable_of(place.open(), ("policy",))
+    status = approval_status(place.open(), asked)
+    assert (status.met, status.void) == (False, ())
+    # One that no policy used is void when the proposal changes.
+    place.approve("policy", "ops-1")
+    write_policy(place, policy_text(4, rules={"patch": "{operator: 2}", "minor": "{operator: 2}"}))
+    (void,) = approval_status(place.open(), approvable_of(place.open(), ("policy",))).void
+    assert void.person == "ops-1"

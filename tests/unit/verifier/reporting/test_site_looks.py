@@ -24,6 +24,7 @@ from tests.unit.verifier.change.test_host_network import Served, server_context,
 from tests.vendor import Vendor
 from verifier.commands.check import check_command
 from verifier.commands.install import install_command
+from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, end_access, finish_offboarding
 from verifier.reporting.site_looks import look_at_site
 from verifier.runtime.drivers.driver import load_driver
 from verifier.runtime.preflight.modes import look_at_modes
@@ -479,3 +480,15 @@ def test_a_generation_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
     results = looks(place)
     assert [check for check, result in results.items() if result.status == "failed" and "settings.json" in check]
     assert results["drift"].status == "failed"
+
+
+def test_after_the_end_of_the_access_no_rollback_is_looked_for(tmp_path: Path) -> None:
+    place = installed(tmp_path)
+    assert looks(place)["rollback"].observed.startswith("to generation 1")
+    with place.hold() as site:
+        ask_offboarding(site, "the contract ended")
+        agree_offboarding(site, place.people["ops-1"])
+        end_access(site)
+        finish_offboarding(site, place.clock.at)
+    look = looks(place)["rollback"]
+    assert (look.status, look.observed.partition(":")[0]) == ("passed", "none is possible")
