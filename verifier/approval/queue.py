@@ -14,13 +14,16 @@ from manifests.words.time import age, rfc3339
 from verifier.change.item_ids import CONFIG, OFFBOARD, POLICY, export_item
 from verifier.site.folder import Site
 from verifier.site.generations import read_installed
-from verifier.site.journal.installs import ReceivedRelease, State
+from verifier.site.journal.installs import ReceivedRelease, RolledBack, State
 from verifier.site.proposals import SiteProposal, config_for, read_policy_yaml, read_site_yaml
 from verifier.site.releases import below_floor, proposed_channel, read_schema, revoked_release
 from verifier.site.unread import attempt
 
 if TYPE_CHECKING:
     from verifier.rules.agreement import ApprovalStatus, RoleApprovals
+
+
+_AGAIN = "; the approvals of that install are used up, so it waits for new ones"
 
 
 @dataclass(frozen=True)
@@ -215,8 +218,14 @@ def _releases(site: Site) -> list[Waiting]:
     for received in ahead:
         left = installs.last_rollback_from(received.release)
         item = _release(site, received, ahead)
-        waiting.append(replace(item, before=left.words if left else None, sequence=received.mark.sequence))
+        before = None if left is None else left.words + (_AGAIN if _used_up(item, left) else "")
+        waiting.append(replace(item, before=before, sequence=received.mark.sequence))
     return waiting
+
+
+def _used_up(item: Waiting, left: RolledBack) -> bool:
+    """Return whether people agreed to the install that was rolled back, and have to agree again."""
+    return bool(left.approvals) and item.status is not None and item.status.repeated is None and not item.status.met
 
 
 def _ahead(site: Site, received: ReceivedRelease) -> bool:

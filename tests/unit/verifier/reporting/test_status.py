@@ -11,6 +11,7 @@ from manifests.words.errors import AttentionError, RolledBackError, TrialError
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.governed import EMERGENCY, TAIL, govern, policy_text, write_policy
 from tests.place import Place, make_place
+from tests.rootwork import bring, listing
 from tests.vendor import Vendor
 from verifier.approval.queue import queue_text, waiting_items
 from verifier.reporting.report_write import export_reports, write_report
@@ -210,6 +211,12 @@ def test_what_failed_here_before_is_said_to_whoever_is_asked_again(place: Place)
     site = place.open()
     found = [one.text for one in read_review_input(site, plan_change(site, "r-1.1.0"), load_driver).findings]
     assert found[0].startswith(f"1.1.0: {words}")
+    # The verdicts count for one more attempt, until something else was put in force.
+    assert "used up" not in status(place).text
+    bring(place, ("list", listing(1)))
+    assert "; the approvals of that install are used up, so it waits for new ones" in status(place).text
+    place.approve("r-1.1.0")
+    assert "used up" not in status(place).text
 
 
 def test_a_plan_of_several_releases_that_stopped_is_begun_again_as_a_whole(place: Place) -> None:
