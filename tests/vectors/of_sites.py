@@ -46,7 +46,7 @@ def needing(verifier: str) -> Vendor:
     return VENDOR.but(change={"needs": r.Needs(verifier=verifier, trust_root=1, fresh=True)})
 
 
-DRIVEN = VENDOR.but(change={"install": (r.InstallStep(step="app", driver="helm", files=("service",)),)})
+DRIVEN = VENDOR.but(change={"install": (r.InstallStep(step="app", driver="ansible", files=("service",)),)})
 
 
 def revoking(*signers: FileSigner, type_: str = REVOCATIONS_TYPE, vendor: str = "small-works") -> Callable[[], Case]:
