@@ -24,7 +24,7 @@ from verifier.reporting.offboarding import agree_offboarding, ask_offboarding, e
 from verifier.reporting.report_observe import observe_site
 from verifier.runtime.drivers.conformance import DriverTurn, Scenario, check_driver
 from verifier.runtime.drivers.driver import Component, load_driver
-from verifier.runtime.drivers.processes import is_alive, processes_of
+from verifier.runtime.drivers.processes import ProcessIdentity, is_alive, processes_of
 
 pytestmark = pytest.mark.slow
 
@@ -234,6 +234,24 @@ def test_a_step_that_a_release_drops_is_removed(cluster: Cluster, tmp_path: Path
     assert set(deployments(cluster, namespace)) == {"web"}
 
 
+def statuses(cluster: Cluster, namespace: str) -> list[str]:
+    """What Helm says of each revision."""
+    path = f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm"
+    return [secret["metadata"]["labels"]["status"] for secret in cluster.objects(path).values()]
+
+
+def kill_install(cluster: Cluster, place: Place, item: str, when: Callable[[], bool]) -> tuple[ProcessIdentity, ...]:
+    """Install in a process that is killed when something is so; return what of Helm is still at work."""
+    child = os.fork()
+    if child == 0:
+        place.install(item)
+        os._exit(0)
+    cluster.wait(when)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return processes_of(str(place.path / "run/helm/web"))
+
+
 def test_kill_9_in_the_middle_of_an_upgrade(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
     first = web.release(1)
     place, namespace = cluster_place(tmp_path / "place", cluster, first)
@@ -243,26 +261,36 @@ def test_kill_9_in_the_middle_of_an_upgrade(cluster: Cluster, tmp_path: Path, we
     cluster.node.failing.add(image_of(second))
     item = place.receive(second.write(tmp_path / "2.tar")).item
     place.approve(item)
-    child = os.fork()
-    if child == 0:
-        place.install(item)
-        os._exit(0)
 
-    def statuses() -> list[str]:
-        path = f"/api/v1/namespaces/{namespace}/secrets?labelSelector=owner%3Dhelm"
-        return [one["metadata"]["labels"]["status"] for one in cluster.objects(path).values()]
+    def at_work() -> bool:
+        return "pending-upgrade" in statuses(cluster, namespace) and "brand-new" in configmaps(cluster, namespace)
 
-    cluster.wait(lambda: "pending-upgrade" in statuses() and "brand-new" in configmaps(cluster, namespace))
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    orphans = processes_of(str(place.path / "run/helm/web"))
+    orphans = kill_install(cluster, place, item, at_work)
     assert orphans, "the Helm of the killed command is still at work"
-    assert "pending-upgrade" in statuses()
+    assert "pending-upgrade" in statuses(cluster, namespace)
     place.recover()
     assert not any(is_alive(orphan) for orphan in orphans)
-    assert "pending-upgrade" not in statuses()
+    assert "pending-upgrade" not in statuses(cluster, namespace)
     assert deployments(cluster, namespace) == {"web": image_of(first)}
     assert "brand-new" not in configmaps(cluster, namespace)
+    assert problems(place) == []
+
+
+def test_kill_9_in_the_middle_of_a_first_install(cluster: Cluster, tmp_path: Path, web: ChartVendor) -> None:
+    first = web.release(1)
+    place, namespace = cluster_place(tmp_path / "place", cluster, first)
+    item = place.receive(first.write(tmp_path / "1.tar")).item
+    place.approve(item)
+    cluster.node.failing.add(image_of(first))
+    orphans = kill_install(cluster, place, item, lambda: bool(deployments(cluster, namespace)))
+    assert statuses(cluster, namespace) == ["pending-install"]
+    place.recover()
+    assert not any(is_alive(orphan) for orphan in orphans)
+    assert (statuses(cluster, namespace), deployments(cluster, namespace)) == ([], {})
+    # The same release, once its image is there.
+    cluster.node.forget()
+    place.approve(item)
+    assert place.install(item).error is None
     assert problems(place) == []
 
 

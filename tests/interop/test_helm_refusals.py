@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from manifests.words.errors import RefusedError, RolledBackError, WaybillError
+from manifests.words.errors import InconsistentError, RefusedError, RolledBackError, WaybillError
 from tests.charts import WEB, ChartVendor, cluster_place, configure, edit
 from tests.cluster import TOKEN, Cluster, kube_tool
 from tests.interop.test_helm import deployments, image_of, problems, seen
@@ -289,6 +289,35 @@ def test_an_api_server_that_breaks(waiting: tuple[Place, str], cluster: Cluster,
     path.write_text(good.replace(TOKEN, "an-older-token"))
     assert {one.reason for one in seen(place).values()} == {"login"}
     path.write_text(good)
+    assert problems(place) == []
+
+
+def test_a_login_that_ends_in_the_middle_of_an_upgrade(
+    waiting: tuple[Place, str], cluster: Cluster, tmp_path: Path, web: ChartVendor
+) -> None:
+    place, namespace = waiting
+    place.approve("r-1.0.0")
+    place.install("r-1.0.0")
+    path = place.path / "secrets" / "kubeconfig"
+    good = path.read_text()
+    item = place.receive(web.release(2).write(tmp_path / "2.tar")).item
+    place.approve(item)
+
+    class Says(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if line.startswith("web: install chart"):
+                path.write_text(good.replace(TOKEN, "a-token-that-ended"))
+
+    place.said = Says()
+    result = place.install(item)
+    assert isinstance(result.error, InconsistentError)
+    assert "answered 401" in str(result.error)
+    # With the new login one command brings the site back to what ran before.
+    place.said = []
+    path.write_text(good)
+    place.recover()
+    assert deployments(cluster, namespace) == {"web": image_of(web.release(1))}
     assert problems(place) == []
 
 
