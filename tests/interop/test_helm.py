@@ -1,7 +1,8 @@
 """Charts of three shapes through their whole life, by a real Helm in a real control plane."""
 
 import os
-import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ from tests.cluster import Cluster, kube_tool
 from tests.place import Place
 from tests.unit.verifier.runtime.drivers.place import Site
 from tests.vendor import Vendor
+from tests.waybill import PROGRAM, ROOT
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
 from verifier.change.driver_steps import observe
@@ -242,13 +244,16 @@ def statuses(cluster: Cluster, namespace: str) -> list[str]:
 
 def kill_install(cluster: Cluster, place: Place, item: str, when: Callable[[], bool]) -> tuple[ProcessIdentity, ...]:
     """Install in a process that is killed when something is so; return what of Helm is still at work."""
-    child = os.fork()
-    if child == 0:
-        place.install(item)
-        os._exit(0)
-    cluster.wait(when)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    contract = plan_change(place.open(), item).planned.contract
+    words = ["install", item, "--contract", contract, "--site", str(place.path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (place.path.parent / "killed.log").open("wb") as log:
+        child = subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=log, stderr=log, env=environment)
+    try:
+        cluster.wait(when)
+    finally:
+        child.kill()
+        child.wait()
     return processes_of(str(place.path / "run/helm/web"))
 
 

@@ -49,7 +49,12 @@ class ClusterLook:
         """By an image's digest those that a node may state for it: of a platform's manifest, or of its config."""
         names = tuple(dict.fromkeys(item.image for item in chart_of(self.step, self.context).references))
         digests: dict[str, set[str]] = {}
-        for part in image_parts(self.context, replace(self.step, images=names)) if names else ():
+        try:
+            parts = image_parts(self.context, replace(self.step, images=names)) if names else ()
+        except WaybillError:
+            # The store is damaged, which is found elsewhere. The digest by which a pod names its image is known.
+            parts = ()
+        for part in parts:
             configs = {node.document.config for node in part.manifests if isinstance(node.document, ImageManifest)}
             stated = {node.descriptor.digest for node in part.manifests} | {config.digest for config in configs}
             digests[part.image.manifest.digest] = {part.image.manifest.digest, *stated}
