@@ -60,3 +60,8 @@ def place_of(origin: Origin) -> str:
 def _refused(url: str) -> RefusedError:
     problem = f"the registry names the address {printable(url)!r}, expected an http or https address"
     return RefusedError(problem, finding="foreign-host", remedy="ask who runs the registry")
+
+
+def path_only(url: str) -> str:
+    """A URL for a message, without the query, which may hold a secret state."""
+    return urlsplit(url).path[:300]

@@ -19,7 +19,8 @@ CHUNK = 1 << 20
 ATTEMPTS = 4
 PAUSES = (0.2, 0.5, 1.0)
 MAX_PAUSE = 60.0
-RETRIED = frozenset({429, 502, 503, 504})
+GATEWAY = frozenset({502, 503, 504})
+RETRIED = GATEWAY | {429}
 MAX_ERROR_BYTES = 16 << 10
 # A server that is slower than this holds up the caller without ever running into a timeout.
 MIN_BYTES_PER_SECOND = 1024
@@ -34,6 +35,10 @@ class BrokenError(HostError):
     def __init__(self, problem: str, *, where: str = "", remedy: str = "try again", pause: float | None = None) -> None:
         super().__init__(problem, where=where, remedy=remedy, finding=UNREACHABLE)
         self.pause = pause
+
+
+class GatewayError(BrokenError):
+    """A gateway answered 502, 503 or 504 for what is behind it."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,8 @@ class Response:
         if pause is not None and pause > MAX_PAUSE:
             wait = f"{problem}, and asks to wait {pause:.0f} seconds"
             return self.peer.error(wait, remedy=f"try again in {pause:.0f} seconds", finding="registry-busy")
-        return BrokenError(f"{self.peer.what} {problem}", where=self.peer.host, remedy="try again later", pause=pause)
+        kind = GatewayError if self.status in GATEWAY else BrokenError
+        return kind(f"{self.peer.what} {problem}", where=self.peer.host, remedy="try again later", pause=pause)
 
     def reason(self) -> str:
         """The first error that an OCI error answer lists, as ``": text"`` safe for a terminal; else empty."""

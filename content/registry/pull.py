@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from urllib.parse import urlsplit
 
 from content.bundle.oci import (
     DOCKER_INDEX,
@@ -24,7 +23,8 @@ from content.bundle.oci import (
     read_json,
 )
 from content.bundle.schema_1 import SCHEMA_1, is_schema_1, schema_1_refused
-from content.registry.answer import ATTEMPTS, BrokenError, Peer, Response, pause_after, repeated
+from content.registry.addresses import path_only
+from content.registry.answer import ATTEMPTS, BrokenError, GatewayError, Peer, Response, pause_after, repeated
 from content.registry.reference import check_repository, check_tag, is_tag
 from content.registry.session import DEFAULTS, RegistryOptions, Session
 from manifests.words.digest import digest_of, is_digest
@@ -204,7 +204,11 @@ class RegistryReader:
         """A list, page by page, as ``Link`` leads (RFC 8288): status and document of each."""
         url = path
         for _ in range(MAX_PAGES):
-            page = self._document(url, repository, headers, MAX_MANIFEST_BYTES, without=NO_REFERRERS_API)
+            try:
+                page = self._document(url, repository, headers, MAX_MANIFEST_BYTES, without=NO_REFERRERS_API)
+            except GatewayError as error:
+                # A gateway gives up on a long list of a registry that answers everything else.
+                raise self._session.peer.error(error.problem.removeprefix(f"{self.what} ")) from None
             yield page.status, page.data
             following = _NEXT.search(page.headers.get("Link", "")[:8192])
             if not following:
@@ -232,7 +236,7 @@ class RegistryReader:
                     answer.discard()
                     return ShortAnswer(answer.status, answer.headers, b"", answer.peer)
                 if answer.status != 200:
-                    raise self._failed(answer, _path_only(url))
+                    raise self._failed(answer, path_only(url))
                 data = answer.read(max_bytes)
                 if answer.length is not None and len(data) != answer.length:
                     raise BrokenError("the answer ended early", where=answer.peer.host)
@@ -243,7 +247,7 @@ class RegistryReader:
     def _exists(self, path: str, repository: str, headers: Mapping[str, str] = MappingProxyType({})) -> bool:
         with self._session.request("HEAD", path, repository=repository, headers=headers) as answer:
             if answer.status not in (200, 404):
-                raise self._failed(answer, _path_only(path))
+                raise self._failed(answer, path_only(path))
             return answer.status == 200
 
     def _no_manifest(self, repository: str, reference: str, error: MalformedError, peer: Peer) -> MalformedError:
@@ -302,8 +306,3 @@ def checked_digest(digest: str) -> str:
 
 def _blob_path(repository: str, digest: str) -> str:
     return f"/v2/{check_repository(repository)}/blobs/{checked_digest(digest)}"
-
-
-def _path_only(url: str) -> str:
-    """A URL for a message, without the query, which may hold a secret state."""
-    return urlsplit(url).path[:300]

@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
-from content.registry.addresses import Origin, join_url, origin_of, place_of, tls_context
+from content.registry.addresses import Origin, join_url, origin_of, path_only, place_of, tls_context
 from content.registry.answer import RETRIED, Peer, Response, repeated
 from content.registry.auth import HUB, Credentials, find_credentials
 from content.registry.reference import check_host
@@ -226,7 +226,7 @@ class Session:
                 answer.discard()
                 raise self._denied(request.repository)
         if answer.status in RETRIED:
-            raise answer.busy(f"answered {answer.status} to {request.method}")
+            raise answer.busy(f"answered {answer.status} to {request.method} {path_only(request.url)}")
         return answer
 
     def _followed(self, request: _Request, authorization: dict[str, str]) -> Response:

@@ -76,7 +76,10 @@ def shop(tmp_path: Path) -> Workshop:
         ("tags", 403, Quirky.answered),
         ("tags", 404, Quirky.answered),
         ("tags", 401, Quirky.answered),
+        ("tags", 504, b"<html>"),
         ("tags", 200, b"<!doctype html>"),
+        ("referrers", 502, b"<html>"),
+        ("referrers", 503, b"<html>"),
         ("referrers", 400, Quirky.answered),
         ("referrers", 403, Quirky.answered),
         ("referrers", 500, Quirky.answered),
@@ -90,6 +93,15 @@ def test_what_the_registry_does_not_list_beside_an_image_is_a_warning(
         built = build(shop, f"{registry.host}/{NAME}:1.0", registry.host)
     (finding,) = [one for one in built.findings if one.finding == "beside-image"]
     assert f"image app from {registry.host}/{NAME}:1.0" in finding.text
+    if status != 200:
+        assert f"/v2/{NAME}/{kind}/" in finding.text or status in (401, 404)
+
+
+def test_a_registry_that_asks_for_fewer_requests_is_an_error_that_names_the_request(shop: Workshop) -> None:
+    with quirky(kind="tags", status=429) as registry, pytest.raises(HostError) as caught:
+        build(shop, f"{registry.host}/{NAME}:1.0", registry.host)
+    assert f"answered 429 to GET /v2/{NAME}/tags/list: DENIED" in caught.value.problem
+    assert caught.value.where == f"image app from {registry.host}/{NAME}"
 
 
 def test_an_entry_of_the_list_of_tags_that_is_no_text_is_left_out_with_one_warning(shop: Workshop) -> None:
