@@ -24,6 +24,7 @@ from manifests.words.errors import WaitingError, WaybillError
 from tests.claims import Truth, check_report, check_report_content, check_status, generation_that_runs, sha256
 from tests.claims_journal import check_journal_claims, check_report_trust
 from tests.place import NAMES, Place
+from tests.typed import follow, typed
 from verifier.approval.queue import waiting_items
 from verifier.change.driver_steps import observe
 from verifier.reporting.health import measure_health
@@ -34,11 +35,15 @@ from verifier.reporting.status import SiteStatus, read_status
 from verifier.runtime.drivers.driver import load_driver
 
 
-def release_digest(bundle: Path) -> str:
+def release_json(bundle: Path) -> bytes:
     with tarfile.open(bundle) as packed:
         member = packed.extractfile("release.json")
         assert member is not None
-        return sha256(member.read())
+        return member.read()
+
+
+def release_digest(bundle: Path) -> str:
+    return sha256(release_json(bundle))
 
 
 class SiteClaims(RuleBasedStateMachine):
@@ -127,6 +132,18 @@ class SiteClaims(RuleBasedStateMachine):
             if not started:
                 assert generation_that_runs(copy.path) == before
         assert started == item["agreed"]
+
+    @rule()
+    def next_commands_work(self) -> None:
+        """Each command that is offered next, by the list or by the review of an item, works when it is typed."""
+        waiting = self.status().data["waiting"]
+        assert isinstance(waiting, list)
+        for words in ([], *([item["item"]] for item in waiting if not item["problem"])):
+            with self.copied() as copy:
+                before = generation_that_runs(copy.path)
+                done = follow(copy, typed(copy, "review", *words))
+                if done and done[-1].words[:1] == ("install",) and done[-1].words[1] != "policy":
+                    assert generation_that_runs(copy.path) != before
 
     @rule()
     def former_is_where_a_rollback_goes(self) -> None:

@@ -4,6 +4,7 @@ What the site says of itself on the way is held against the world, see ``site_cl
 walks: `WAYBILL_WALKS=200 pytest tests/property/test_site_machine.py`.
 """
 
+import json
 import os
 import shutil
 import tempfile
@@ -27,12 +28,13 @@ from manifests.words.errors import (
     WaybillError,
 )
 from tests.authorisations import authorisation, bring, carried
+from tests.claims_dry import check_dry_install, check_dry_rollback, check_return, dry_run, lacking
 from tests.faults.crash import problems
 from tests.faults.model import PluggedDisk, PulledPlugError, QuickDisk
 from tests.forecasts import Promise, check_begun, check_kept, promise
 from tests.migrating import FakePrograms, Migrating, database, migrating, put_database, step
 from tests.place import Place, make_place
-from tests.property.site_claims import SiteClaims, release_digest
+from tests.property.site_claims import SiteClaims, release_digest, release_json
 from verifier.site.folder import Site
 from verifier.site.generations import Installed
 from verifier.site.journal.installs import Generation, State
@@ -129,11 +131,15 @@ class Life(SiteClaims):
             promised = promise(self.place, f"r-1.{number}.0")
         except WaybillError:
             promised = None
+        dry, lacked = dry_run(self.place, "install", f"r-1.{number}.0"), self.lacked(number)
+        check_return(self.place.path, dry)
         try:
             ended = self.place.install(f"r-1.{number}.0")
             if promised is not None:
                 self.check_promise(promised, well=ended.error is None)
+            check_dry_install(self.place, dry, lacked, None, well=ended.error is None)
         except (RefusedError, UsageError, WaitingError, DamagedError) as error:
+            check_dry_install(self.place, dry, lacked, error, well=False)
             self.passed_by(error, number)
             return self.runs
         if isinstance(ended.error, TrialError) and not self.a_person_stays():
@@ -145,6 +151,10 @@ class Life(SiteClaims):
             return number
         assert isinstance(ended.error, RolledBackError)
         return self.runs
+
+    def lacked(self, number: int) -> int:
+        """How many members of the release have to come from its bundle."""
+        return lacking(self.place.path, json.loads(release_json(self.folder / f"{number}.tar")))
 
     def check_promise(self, promised: Promise, *, well: bool) -> None:
         """What the review said would be done is what was begun, and the progress said the same."""
@@ -224,14 +234,17 @@ class Life(SiteClaims):
             promised = promise(self.place, f"b-{target}")
         except WaybillError:
             promised = None
+        dry = dry_run(self.place, "rollback", *(("--to", number) if number else ()))
         try:
             ended = self.place.rollback(number, person="ops-1")
-        except WaybillError:
+        except WaybillError as error:
+            check_dry_rollback(self.place, dry, error, well=False)
             assert (below and way not in self.ways) or not self.reachable(target)
             return
         assert ended.error is None or isinstance(ended.error, TrialError)
         assert promised is not None
         self.check_promise(promised, well=ended.error is None)
+        check_dry_rollback(self.place, dry, None, well=ended.error is None)
         self.confirm()
         assert self.place.open().state.installs.current == target
         if below:

@@ -260,8 +260,13 @@ def _config(review: Review) -> Section:
     return Section("config and site.yaml", lines, table=table, after=after)
 
 
+def work_lines(review: Review) -> tuple[str, ...]:
+    """Return what will be done, in order: the acts of the plan, and the probes of its trial."""
+    return (*review.work, *(f"probe {probe}" for probe in review.probes))
+
+
 def _work(review: Review) -> Section:
-    rows = tuple(Row((action,)) for action in (*review.work, *(f"probe {probe}" for probe in review.probes)))
+    rows = tuple(Row((action,)) for action in work_lines(review))
     return Section("what will be done", table=Table(("action",), rows, whole=True))
 
 

@@ -11,7 +11,7 @@ from manifests.words.errors import RefusedError, WaybillError
 from verifier.approval.page import section_text
 from verifier.approval.review import make_review
 from verifier.approval.review_input import read_review_input
-from verifier.approval.review_page import rollback_section
+from verifier.approval.review_page import rollback_section, work_lines
 from verifier.approval.verdicts import approval_status
 from verifier.change.values import Change
 from verifier.commands.change_options import runtime_here, signer_of, write_report_after
@@ -84,7 +84,7 @@ def _weigh(
     if review is not None:
         warnings = [text for level, _, text in review.findings if level == "warning"]
     warnings += [f"what the rollback means is not known: {failure}" for failure in failures]
-    work = () if review is None else review.work
+    work = () if review is None else work_lines(review)
     means = [] if review is None else section_text(rollback_section(review))
     if signers is not None:
         again = f"read it again: waybill review {change.item}"
