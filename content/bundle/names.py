@@ -50,11 +50,14 @@ class EntryNames:
             return next(iter(entries.values()))
         names = sorted(self.labels(entries.values() or self._all))
         shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        if not shown:
+            remedy = "save or copy the image again"
+            raise RefusedError("there is no image in it", where=where, remedy=remedy, finding="image-missing")
         wanted = f"called {ref!r}" if ref else "that could be meant"
         raise RefusedError(
             f"{len(entries) or 'no'} images {wanted}, expected one",
             where=where,
-            remedy=f"add :NAME to say which; here are {shown or 'none at all'}",
+            remedy=f"add :NAME to say which; here are {shown}",
             finding="image-ambiguous" if entries else "image-missing",
         )
 

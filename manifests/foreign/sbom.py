@@ -205,7 +205,7 @@ def sbom_problems(data: bytes, path: Path) -> tuple[MalformedError, ...]:
         return ()
     except MalformedError as error:
         first = error
-    if first.finding == "sbom-encoding" or len(data) > MAX_SBOM:
+    if first.finding in ("sbom-encoding", "sbom-empty") or len(data) > MAX_SBOM:
         return (first,)
     text = json_text(data, source)
     problems = [*doubled_keys(text, source.what)]

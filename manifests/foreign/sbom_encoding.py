@@ -43,7 +43,10 @@ class SbomSource:
 
 
 def json_text(data: bytes, source: SbomSource) -> bytes:
-    """The JSON text of an SBOM, without a byte order mark. Raises MalformedError with the encoding that it is in."""
+    """The JSON text of an SBOM, without a byte order mark.
+
+    Raises MalformedError with the encoding that it is in, or when there is none.
+    """
     for start, encoding in _WIDE:
         if data.startswith(start):
             problem = f"text in {encoding}, expected UTF-8"
@@ -52,6 +55,9 @@ def json_text(data: bytes, source: SbomSource) -> bytes:
         command = f"{packer.command} -c < {{file}} > {{out}}" if packer.command else f"{packer.archive} {{file}}"
         raise source.other(f"{packer.what}, expected JSON", command)
     text = data.removeprefix(BOM)
+    if not text.strip():
+        remedy = "make the SBOM again: a tool that fails leaves an empty file behind"
+        raise MalformedError("the file is empty", where=source.what, remedy=remedy, finding="sbom-empty")
     _refuse_other_syntax(text[:_SEARCHED].lstrip(), source)
     try:
         text.decode()

@@ -198,6 +198,13 @@ def test_names_full_and_short(saved: Saved) -> None:
             assert name in caught.value.remedy
 
 
+@pytest.mark.parametrize("ref", ["", "app:1.0"])
+def test_an_archive_without_an_image_says_so(saved: Saved, ref: str) -> None:
+    with pytest.raises(RefusedError, match="there is no image in it") as caught:
+        open_docker_archive(saved.save()).pick(ref)
+    assert (caught.value.finding, caught.value.remedy) == ("image-missing", "save or copy the image again")
+
+
 def test_what_is_ambiguous_is_listed_with_full_names(saved: Saved) -> None:
     saved.image("1/layer.tar", tags=["a.example.com/team/app:1.0"])
     saved.image("2/layer.tar", tags=["b.example.com/team/app:1.0"])

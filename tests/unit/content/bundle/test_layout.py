@@ -182,7 +182,7 @@ class TestPick:
 
     def test_nothing(self, tmp_path: Path) -> None:
         writer = LayoutWriter(tmp_path / "layout")
-        with pytest.raises(RefusedError, match="no images that could be meant"):
+        with pytest.raises(RefusedError, match="there is no image in it"):
             open_layout(writer.save()).pick("")
 
     @pytest.mark.parametrize("name", ["", "1.0"])

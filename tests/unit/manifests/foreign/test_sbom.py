@@ -221,7 +221,8 @@ def test_a_key_that_comes_twice_is_refused(text: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "not an SBOM"),
+        (b"", "the file is empty"),
+        (b"\xef\xbb\xbf \n", "the file is empty"),
         (b"[]", "not an SBOM"),
         (b"{}", "neither CycloneDX nor SPDX"),
         (dump({"@context": "https://openvex.dev/ns/v0.2.0", "@graph": []}), "neither CycloneDX nor SPDX"),
