@@ -45,7 +45,7 @@ def check_program(release: Release, settings: SiteFile, handler: Handler) -> Pro
     from verifier.runtime.sandbox import check_sandbox  # loaded only where a program is run
 
     account = find_program(release, settings, handler)
-    check_sandbox(account)
+    check_sandbox(account, read_only=True)
     return account
 
 
@@ -82,6 +82,7 @@ def run_program_handler(context: HandlerContext, asked: UseRequest) -> HandlerOu
         sink=TailBuffer(MAX_STATED),
         environment=environment,
         config=installed.config,
+        read_only=True,
     )
     result = run_program(run)
     return output_of(result, handler, asked.signal)

@@ -33,7 +33,7 @@ def sandbox_lines(site: Site) -> tuple[str, ...]:
         try:
             account = find_program(installed.release, installed.settings, handler)
             if account not in tried:
-                tried[account] = refusal_of_check(partial(check_sandbox, account))
+                tried[account] = refusal_of_check(partial(check_sandbox, account, read_only=True))
             problem = tried[account]
         except RefusedError as error:
             problem = error

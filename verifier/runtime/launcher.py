@@ -19,14 +19,24 @@ import os
 import resource
 import select
 import signal
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
+MS_BIND = 0x1000
+MS_PRIVATE = 1 << 18
+# mount_setattr(2), Linux 5.12: this number on every architecture that Python is built for.
+SYS_MOUNT_SETATTR = 442
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 1
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
@@ -47,6 +57,7 @@ class Job:
         program: Descriptor of the program, already checked.
         script: The program is a script: its interpreter opens it again, so the descriptor stays open.
         folder: Descriptor of the working folder.
+        only_writable: Path of the working folder, when all other folders are to be read-only; else None.
         switch: Become another account; otherwise this process must have that account already.
         probe: Set everything up and run nothing.
     """
@@ -55,6 +66,7 @@ class Job:
     program: int
     script: bool
     folder: int
+    only_writable: str | None
     argv: tuple[str, ...]
     environment: dict[str, str]
     uid: int
@@ -85,9 +97,10 @@ def part(name: str) -> Iterator[None]:
         raise RefusedPartError(name, error) from error
 
 
-def _kernel(name: str, *arguments: int) -> int:
-    """Call a system call that Python 3.11 does not offer: ``unshare`` or ``prctl``. Raises OSError."""
-    result = getattr(ctypes.CDLL(None, use_errno=True), name)(*map(ctypes.c_ulong, arguments))
+def _kernel(name: str, *arguments: int | bytes) -> int:
+    """Call a function of the C library that Python 3.11 does not offer, such as ``unshare``. Raises OSError."""
+    words = [argument if isinstance(argument, bytes) else ctypes.c_ulong(argument) for argument in arguments]
+    result = getattr(ctypes.CDLL(None, use_errno=True), name)(*words)
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -123,7 +136,7 @@ def launch(job: Job, status: int) -> int:
 
 
 def _isolate(job: Job) -> None:
-    """Enter new namespaces: one for the processes that follow, and an empty network."""
+    """Enter new namespaces: one for the processes that follow, an empty network, and read-only folders if wanted."""
     if not job.switch:
         # Without root the kernel gives a namespace only inside a user namespace, in which only this account exists.
         with part("user-namespace"):
@@ -133,12 +146,43 @@ def _isolate(job: Job) -> None:
             _write("/proc/self/gid_map", f"{job.gid} {job.gid} 1")
     with part("network"):
         _kernel("unshare", CLONE_NEWNET)
+    if job.only_writable is not None:
+        with part("files"):
+            _make_read_only(os.fsencode(job.only_writable), job.folder)
     with part("processes"):
         _kernel("unshare", CLONE_NEWPID)
     with part("parent"):
         _control(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != job.parent:
             raise ProcessLookupError("the verifier is gone")
+
+
+def _make_read_only(writable: bytes, folder: int) -> None:
+    """Make every mount read-only but that of one folder, and let no message queue or shared memory outlive the program.
+
+    The program has no rights here, and in a namespace that it makes itself the kernel locks these mounts
+    (mount_namespaces(7)). ``folder`` is opened again: the old descriptor belongs to the mounts outside.
+    """
+    outside = Path("/proc/self/ns/mnt").readlink()
+    _kernel("unshare", CLONE_NEWNS | CLONE_NEWIPC)
+    # What follows would otherwise make the host itself read-only.
+    if Path("/proc/self/ns/mnt").readlink() == outside:
+        raise PermissionError("the mounts are still those of the host")
+    # Without this, a mount that the host makes later would appear here, and could be written to.
+    _set_mount(b"/", AT_RECURSIVE, propagation=MS_PRIVATE)
+    _kernel("mount", writable, writable, 0, MS_BIND, 0)
+    _set_mount(b"/", AT_RECURSIVE, add=MOUNT_ATTR_RDONLY)
+    _set_mount(writable, 0, remove=MOUNT_ATTR_RDONLY)
+    if not os.statvfs("/").f_flag & os.ST_RDONLY or os.statvfs(writable).f_flag & os.ST_RDONLY:
+        raise PermissionError("the mounts did not change")
+    inside = os.open(writable, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.dup2(inside, folder)
+    os.close(inside)
+
+
+def _set_mount(path: bytes, flags: int, *, add: int = 0, remove: int = 0, propagation: int = 0) -> None:
+    attributes = struct.pack("=QQQQ", add, remove, propagation, 0)
+    _kernel("syscall", SYS_MOUNT_SETATTR, 0, path, flags, attributes, len(attributes))
 
 
 def _first(job: Job, status: int, alive: int) -> None:

@@ -2,8 +2,8 @@
 
 A program gets: fixed arguments and no shell; an account without rights; its own processes; an empty network, without
 loopback; limits on time, memory and output; three descriptors; an environment that is written here. On disk it reaches
-what that account reaches, local sockets included. If this host cannot provide one of these, the program is not run,
-and the refusal names which (`sandbox-…`).
+what that account reaches, local sockets included; a handler (``read_only``) writes to its own folder alone. If this
+host cannot provide one of these, the program is not run, and the refusal names which (`sandbox-…`).
 
 The file that was hashed is the file that runs: it is opened once, checked, and started through its descriptor.
 """
@@ -75,6 +75,7 @@ class ProgramRun:
         config: The site's configuration; ``WAYBILL_CONFIG`` names its file.
         states: The program states something: ``WAYBILL_PROOF`` names an empty file for it.
         scratch: Where the program's own folder is made; the account must be able to enter it.
+        read_only: No folder but the working folder can be written to.
     """
 
     program: PlacedProgram
@@ -88,14 +89,16 @@ class ProgramRun:
     config: bytes | None = None
     states: bool = False
     scratch: Path = SCRATCH
+    read_only: bool = False
 
 
-def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH) -> None:
+def check_sandbox(account: ProgramAccount, *, scratch: Path = SCRATCH, read_only: bool = False) -> None:
     """Set up the whole sandbox and run nothing in it. Raises RefusedError for a part that this host cannot provide."""
     nothing = PlacedProgram("the sandbox", Path(os.devnull), Blob(digest=digest_of(b""), size=0))
     limits = ProgramLimits(seconds=30, memory_bytes=1 << 30, output_bytes=1)
     with nothing.path.open("rb") as file:
-        _execute(ProgramRun(nothing, ("probe",), account, limits, scratch=scratch), file.fileno(), {"probe": True})
+        request = ProgramRun(nothing, ("probe",), account, limits, scratch=scratch, read_only=read_only)
+        _execute(request, file.fileno(), {"probe": True})
 
 
 def run_program(request: ProgramRun) -> ProgramResult:
@@ -113,13 +116,15 @@ def run_program(request: ProgramRun) -> ProgramResult:
         return _execute(request, program, {"script": script})
 
 
-def _execute(request: ProgramRun, program: int, flags: dict[str, bool]) -> ProgramResult:
+def _execute(request: ProgramRun, program: int, flags: dict[str, object]) -> ProgramResult:
     with _scratch(request) as (own, variables), ExitStack() as stack:
         path, remedy = request.cwd or own, "check that the folder exists and that this account may enter it"
         with _refused(f"the working folder of {request.program.name} cannot be opened", str(path), remedy):
             folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         stack.callback(os.close, folder)
         job = _job(request, program, folder, {**variables, **request.environment}) | flags
+        if request.read_only:
+            job["only_writable"] = str(path.absolute())
         result = _launch(job, (program, folder), request)
         # No process of the program is left that could still write there.
         return replace(result, proof=_read_proof(own.parent / PROOF)) if request.states else result
@@ -202,6 +207,7 @@ def _job(request: ProgramRun, program: int, folder: int, variables: Mapping[str,
         "program": program,
         "script": False,
         "folder": folder,
+        "only_writable": None,
         "argv": request.argv,
         "environment": dict(variables),
         "uid": account.uid,
@@ -374,6 +380,7 @@ _AS_ROOT = "run the command as root, and in a container with CAP_SYS_ADMIN"
 _REMEDIES = {
     "network": ("a network namespace of its own", _AS_ROOT),
     "processes": ("a process namespace of its own", _AS_ROOT),
+    "files": ("read-only folders", f"use Linux 5.12 or newer; {_AS_ROOT}"),
     "user-namespace": (
         "a user namespace",
         "run the command as root, or allow user namespaces to unprivileged accounts on this host",

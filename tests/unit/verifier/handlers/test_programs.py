@@ -163,9 +163,12 @@ def seen(*roots: Path) -> dict[str, tuple[object, ...]]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: else the account of the programs owns the site")
 def test_a_handler_that_writes_outside_of_its_folder_changes_nothing(tmp_path: Path) -> None:
     site, elsewhere = tmp_path / "site", Path(tempfile.mkdtemp(prefix=PREFIX, dir=SCRATCH))
+    anyone = [Path(tempfile.mkdtemp(dir=folder)) for folder in (SCRATCH, Path("/var/tmp"), Path("/dev/shm"))]
     try:
         (elsewhere / "config.json").write_text("{}")
-        folders = [*map(Path, ("/", "/etc", "/usr/bin", "/root", "/dev")), elsewhere, site]
+        for folder in anyone:
+            folder.chmod(0o777)
+        folders = [*map(Path, ("/", "/etc", "/usr/bin", "/root", "/dev")), elsewhere, site, *anyone]
         folders += [site / name for name in ("store", "journal", "generations", "outbox", "heads", "srv", "run")]
         files = [Path("/etc/passwd"), elsewhere / "config.json", site / "site.yaml", site / "policy.yaml"]
         files += [site / "keys" / "site.key", site / "generations" / "1" / "release.json", site / "current"]
@@ -179,7 +182,7 @@ def test_a_handler_that_writes_outside_of_its_folder_changes_nothing(tmp_path: P
         run(place, "queue-depth")
         # What the verifier itself writes meanwhile is its journal, lock, reports and results.
         own = ("store", "generations", "heads", "srv", "keys", "current", "site.yaml", "policy.yaml")
-        watched = (*(site / name for name in own), elsewhere, Path("/etc"))
+        watched = (*(site / name for name in own), elsewhere, Path("/etc"), *anyone)
         before, root = seen(*watched), sorted(Path("/").iterdir())
         result = run(place, "queue-depth")
         # The one that succeeds is a file in a folder of its own, which is gone by now.
@@ -187,7 +190,8 @@ def test_a_handler_that_writes_outside_of_its_folder_changes_nothing(tmp_path: P
         assert (seen(*watched), sorted(Path("/").iterdir())) == (before, root)
         assert list(site.rglob("handler-*")) == []
     finally:
-        shutil.rmtree(elsewhere)
+        for folder in (elsewhere, *anyone):
+            shutil.rmtree(folder)
 
 
 def test_a_handler_that_is_not_in_the_release_any_more(place: Place, tmp_path: Path) -> None:

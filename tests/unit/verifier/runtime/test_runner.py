@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -709,6 +710,41 @@ def test_accounts_that_are_refused(user: str | int | None, ours: int, words: str
     assert found.value.remedy
 
 
+# --- read-only folders ---------------------------------------------------------------------------------------------
+
+# Writes by its path, through the root of the other processes, and after taking rights in a namespace of its own.
+ESCAPES = """
+mkdir "$1/plain"
+for process in /proc/[0-9]*; do mkdir "$process/root$1/of-${process#/proc/}"; done
+unshare --user --map-root-user --mount sh -c '
+  for mount in / "$0" /tmp; do mount -o remount,bind,rw "$mount"; mount -o remount,rw "$mount"; umount -l "$mount"; done
+  mkdir "$0/remounted"
+  mount --bind "$0" /mnt && mount -o remount,bind,rw /mnt && mkdir /mnt/bound
+' "$1"
+if [ "$2" ]; then ipcmk -M 4096; fi
+mkdir "$HOME/mine" && mkdir ours && echo x > /dev/null && echo done
+"""
+
+
+def test_only_its_own_folder_can_be_written_to(tmp_path: Path, account: ProgramAccount) -> None:
+    target = Path(tempfile.mkdtemp(dir=program_files.SCRATCH))
+    try:
+        target.chmod(0o777)
+        tool = shell(tmp_path, ESCAPES)
+        free = run(tool, ("tool", str(target)), account=account, limits=LIMITS)
+        assert (target / "plain").is_dir(), free.errors
+        (target / "plain").rmdir()
+        for left in target.iterdir():
+            left.rmdir()
+        memory = Path("/proc/sysvipc/shm").read_text()
+        bound = run(tool, ("tool", str(target), "memory"), account=account, limits=LIMITS, read_only=True)
+        assert bound.output.splitlines()[-1:] == [b"done"], bound.errors
+        assert list(target.iterdir()) == []
+        assert Path("/proc/sysvipc/shm").read_text().count("\n") == memory.count("\n")
+    finally:
+        shutil.rmtree(target)
+
+
 # --- a host that cannot give it -----------------------------------------------------------------------------------
 
 CHECK = """
@@ -717,7 +753,7 @@ from manifests.words.errors import WaybillError
 from verifier.runtime.program_files import find_account
 from verifier.runtime.sandbox import check_sandbox
 try:
-    check_sandbox(find_account(int(sys.argv[1]), ours=os.geteuid()))
+    check_sandbox(find_account(int(sys.argv[1]), ours=os.geteuid()), read_only=True)
 except WaybillError as error:
     print(error.finding)
     sys.exit(error.exit_code)
@@ -761,8 +797,14 @@ def test_root_of_a_user_namespace_without_that_account(account: ProgramAccount) 
 @pytest.mark.parametrize(
     ("injected", "part"),
     [
+        ("unshare:error=EPERM:when=2", "files"),
+        # A kernel before Linux 5.12, and one that says yes and does nothing.
+        ("mount_setattr:error=ENOSYS", "files"),
+        ("mount_setattr:retval=0", "files"),
+        ("mount:error=EACCES", "files"),
+        ("unshare:retval=0:when=2", "files"),
         ("unshare:error=EPERM:when=1", "network"),
-        ("unshare:error=ENOSPC:when=2", "processes"),
+        ("unshare:error=ENOSPC:when=3", "processes"),
         ("setgroups:error=EPERM", "account"),
         # A kernel that says yes and does nothing is found out.
         ("setgroups,setresgid,setresuid:retval=0", "account"),
