@@ -76,14 +76,15 @@ class ReceivedMedia:
     def error(self) -> WaybillError | None:
         """What stopped the command; else the error of the only file; else that some files need a person.
 
-        The code of a file that claims to be of the vendor and cannot be read is that of `AttentionError` too.
+        A file that claims to be of the vendor and is not what it claims to be has the code of `AttentionError` too; a
+        file that this machine could not read keeps that of `HostError`.
         """
         failed = self.failed
         if self.stopped is not None or not failed:
             return self.stopped
         if self.only_failure:
             only = failed[0]
-            if not self.broken:
+            if not self.broken or isinstance(only, HostError):
                 return only
             return AttentionError(only.problem, where=only.where, remedy=only.remedy, finding=only.finding)
         remedies = list(dict.fromkeys(error.remedy for error in failed))
